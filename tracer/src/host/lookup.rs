@@ -1,0 +1,397 @@
+//! The thread that looks things up on the host and turns them into inputs, so that the loop that
+//! drains the ring never has to; it never decides what the facts mean.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{procfs::DescriptorTable, sock_diag::SockDiagError, world::World};
+use crate::model::{
+    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, ProcessFact, SocketRow, TimeWaitListing,
+};
+
+/// How often a descriptor table is counted until the kernel half's count stands still meanwhile.
+const COUNT_ATTEMPTS: u32 = 5;
+
+/// Network namespaces that are listed beside tracer's own.
+const NAMESPACES_MAX: usize = 256;
+
+/// Processes remembered of each namespace, to enter it by when the others have ended.
+const PIDS_PER_NAMESPACE: usize = 4;
+
+/// How long the thread may sleep where nothing is to be done at intervals.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// Something to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Who a process is and how full its descriptor table is.
+    Process {
+        /// The process.
+        pid: Pid,
+        /// Its cgroup, which tells its container when it has ended before it was looked up; 0 where
+        /// that is not known.
+        cgroup_id: u64,
+    },
+    /// A network namespace whose `TIME_WAIT` sockets are wanted from now on. May be said again at
+    /// any time, to add a process.
+    Netns {
+        /// The namespace.
+        netns: Netns,
+        /// A process that lives in it.
+        pid: Pid,
+    },
+}
+
+/// What is looked up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Requests that may wait; one more is dropped and counted.
+    pub queue: usize,
+    /// The time between two listings of `TIME_WAIT` sockets; `None` where none is wanted, nor the
+    /// sockets from before.
+    pub time_wait_interval: Option<Duration>,
+    /// Only sockets with one of these ports, on either side, are told; all where empty.
+    pub ports: Vec<u16>,
+    /// Only sockets from before that these processes hold are told; all where empty.
+    pub pids: Vec<Pid>,
+}
+
+impl Default for Options {
+    /// Everything, once a second; the queue holds every process of a big host.
+    fn default() -> Self {
+        Self {
+            queue: 16_384,
+            time_wait_interval: Some(Duration::from_secs(1)),
+            ports: Vec::new(),
+            pids: Vec::new(),
+        }
+    }
+}
+
+/// The running look-ups. Dropping it answers what still waits, lists `TIME_WAIT` sockets a last
+/// time, and waits for the thread to end.
+#[derive(Debug)]
+pub struct Lookups {
+    requests: Option<SyncSender<Request>>,
+    dropped: AtomicU64,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lookups {
+    /// Starts the thread. First of all it tells the ephemeral ports and the sockets from before.
+    ///
+    /// `net_of` gives the kernel half's net count of a process's descriptors (got less closed).
+    /// `output` takes what is found; while it blocks, look-ups wait, and so does dropping this.
+    ///
+    /// Fails where no thread can be started.
+    pub fn start(
+        world: impl World + 'static,
+        options: Options,
+        net_of: impl FnMut(Pid) -> Option<i64> + Send + 'static,
+        output: impl FnMut(Input) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (requests, queue) = sync_channel(options.queue);
+        let worker = Worker::new(world, options, net_of, output);
+        let thread = thread::Builder::new()
+            .name("tracer-lookup".to_owned())
+            .spawn(move || worker.run(&queue))?;
+        Ok(Self {
+            requests: Some(requests),
+            dropped: AtomicU64::new(0),
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks for something, without ever waiting. False where too much waits already: then the
+    /// request is dropped and counted.
+    pub fn request(&self, request: Request) -> bool {
+        let taken = self
+            .requests
+            .as_ref()
+            .is_some_and(|requests| requests.try_send(request).is_ok());
+        if !taken {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Requests that were dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        // The thread ends when nobody can ask any more.
+        self.requests = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the look-ups had ended early: names and TIME_WAIT sockets are missing");
+        }
+    }
+}
+
+/// What the thread works with.
+struct Worker<W, N, O> {
+    world: W,
+    options: Options,
+    net_of: N,
+    output: O,
+    own_netns: Option<Netns>,
+    /// Other namespaces, each with processes that were seen in it, the newest last.
+    namespaces: BTreeMap<Netns, VecDeque<Pid>>,
+    /// When `TIME_WAIT` sockets are listed next; `None` where that is not wanted or not possible.
+    next_listing: Option<Nanos>,
+    /// Whether other namespaces may be entered, as far as is known.
+    may_enter: bool,
+}
+
+impl<W, N, O> Worker<W, N, O>
+where
+    W: World,
+    N: FnMut(Pid) -> Option<i64>,
+    O: FnMut(Input),
+{
+    fn new(world: W, options: Options, net_of: N, output: O) -> Self {
+        Self {
+            own_netns: world.own_netns(),
+            next_listing: options.time_wait_interval.map(|_| world.now()),
+            world,
+            options,
+            net_of,
+            output,
+            namespaces: BTreeMap::new(),
+            may_enter: true,
+        }
+    }
+
+    /// Works until nobody can ask any more.
+    fn run(mut self, queue: &Receiver<Request>) {
+        self.begin();
+        loop {
+            let now = self.world.now();
+            let wait = match self.next_listing {
+                Some(due) if due <= now => {
+                    self.list_time_wait();
+                    continue;
+                }
+                Some(due) => Duration::from_nanos(due.since(now).0),
+                None => IDLE,
+            };
+            match queue.recv_timeout(wait) {
+                Ok(request) => self.answer(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if self.next_listing.is_some() {
+            self.list_time_wait();
+        }
+    }
+
+    /// Tells what is told once.
+    fn begin(&mut self) {
+        match self.world.ephemeral_ports() {
+            Ok(range) => self.tell(HostFact::EphemeralPorts(range)),
+            Err(error) => log::warn!("the range of ephemeral ports is not known: {error}"),
+        }
+        if self.next_listing.is_none() {
+            return;
+        }
+        match self.world.sockets_before(&self.options.pids) {
+            Ok(owners) => {
+                for owner in owners {
+                    if self.is_wanted(&owner.row) {
+                        self.tell(HostFact::SocketBefore(owner));
+                    }
+                }
+            }
+            Err(error) => log::warn!("connections from before the start have no owner: {error}"),
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Process { pid, cgroup_id } => {
+                self.look_up_process(pid, cgroup_id);
+                if let Some(fact) = self.count_descriptors(pid) {
+                    self.tell(HostFact::Descriptors(fact));
+                }
+            }
+            Request::Netns { netns, pid } => self.remember(netns, pid),
+        }
+    }
+
+    fn look_up_process(&mut self, pid: Pid, cgroup_id: u64) {
+        let mut fact = self.world.process(pid);
+        if fact.start.is_none() && fact.container.is_none() && cgroup_id != 0 {
+            fact.container = self.world.container(cgroup_id);
+        }
+        let nothing = ProcessFact {
+            pid,
+            ..ProcessFact::default()
+        };
+        if fact != nothing {
+            self.tell(HostFact::Process(Box::new(fact)));
+        }
+    }
+
+    /// Counts a process's descriptors at a moment at which the kernel half's count is known: only
+    /// then do both belong together.
+    fn count_descriptors(&mut self, pid: Pid) -> Option<DescriptorFact> {
+        let mut last = None;
+        for _ in 0..COUNT_ATTEMPTS {
+            let before = (self.net_of)(pid);
+            let DescriptorTable {
+                open,
+                soft_limit,
+                hard_limit,
+            } = self.world.descriptor_table(pid)?;
+            let stood_still = (self.net_of)(pid) == before;
+            last = Some(DescriptorFact {
+                pid,
+                open,
+                net: before.filter(|_| stood_still),
+                soft_limit,
+                hard_limit,
+            });
+            if stood_still {
+                break;
+            }
+        }
+        last
+    }
+
+    /// Notes that `pid` lives in `netns`.
+    fn remember(&mut self, netns: Netns, pid: Pid) {
+        let is_new = !self.namespaces.contains_key(&netns);
+        if self.own_netns == Some(netns) || !self.may_enter || self.next_listing.is_none() {
+            return;
+        }
+        if is_new && self.namespaces.len() >= NAMESPACES_MAX {
+            log::debug!("more than {NAMESPACES_MAX} network namespaces: {netns} is not listed");
+            return;
+        }
+        let pids = self.namespaces.entry(netns).or_default();
+        if pids.contains(&pid) {
+            return;
+        }
+        if pids.len() >= PIDS_PER_NAMESPACE {
+            pids.pop_front();
+        }
+        pids.push_back(pid);
+    }
+
+    /// Tells the `TIME_WAIT` sockets of every namespace, and sets the time of the next listing.
+    fn list_time_wait(&mut self) {
+        let interval = self.options.time_wait_interval.unwrap_or(IDLE);
+        let interval = Nanos(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+        self.next_listing = Some(self.world.now() + interval);
+
+        match self.world.time_wait() {
+            Ok(rows) => {
+                if let Some(netns) = self.own_netns {
+                    self.tell_listing(netns, rows);
+                }
+            }
+            Err(error @ SockDiagError::Unsupported(_)) => {
+                log::warn!("TIME_WAIT sockets are not listed: {error}");
+                self.next_listing = None;
+                return;
+            }
+            Err(error) => log::warn!("TIME_WAIT sockets were not listed this time: {error}"),
+        }
+        let mut deserted = Vec::new();
+        for (netns, mut pids) in std::mem::take(&mut self.namespaces) {
+            self.list_namespace(netns, &mut pids);
+            if pids.is_empty() {
+                deserted.push(netns);
+            } else {
+                self.namespaces.insert(netns, pids);
+            }
+        }
+        if !self.may_enter {
+            self.namespaces.clear();
+        } else if !deserted.is_empty() {
+            self.find_inhabitants(&deserted);
+        }
+    }
+
+    /// Tells one other namespace's sockets, entering by the newest process that is still there; the
+    /// others are forgotten.
+    fn list_namespace(&mut self, netns: Netns, pids: &mut VecDeque<Pid>) {
+        while self.may_enter
+            && let Some(pid) = pids.back()
+        {
+            match self.world.time_wait_in(netns, *pid) {
+                Ok(rows) => return self.tell_listing(netns, rows),
+                Err(SockDiagError::Namespace(error)) => match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        log::warn!(
+                            "TIME_WAIT sockets of other network namespaces are not listed: \
+                             {error}: this needs CAP_SYS_ADMIN"
+                        );
+                        self.may_enter = false;
+                    }
+                    _ => drop(pids.pop_back()),
+                },
+                Err(error) => {
+                    log::warn!("network namespace {netns} was not listed this time: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Looks for other processes in namespaces whose known ones have all ended. A namespace without
+    /// any has ended, too, and its sockets with it.
+    fn find_inhabitants(&mut self, deserted: &[Netns]) {
+        let processes = match self.world.processes_by_netns() {
+            Ok(processes) => processes,
+            Err(error) => {
+                log::warn!("cannot look for processes in other network namespaces: {error}");
+                return;
+            }
+        };
+        for (netns, pid) in processes {
+            if deserted.contains(&netns) {
+                self.remember(netns, pid);
+            }
+        }
+        for netns in deserted {
+            if !self.namespaces.contains_key(netns) {
+                self.tell_listing(*netns, Vec::new());
+            }
+        }
+    }
+
+    fn tell_listing(&mut self, netns: Netns, mut rows: Vec<SocketRow>) {
+        rows.retain(|row| self.is_wanted(row));
+        self.tell(HostFact::TimeWait(TimeWaitListing { netns, rows }));
+    }
+
+    fn is_wanted(&self, row: &SocketRow) -> bool {
+        let ports = &self.options.ports;
+        ports.is_empty() || ports.contains(&row.local.port) || ports.contains(&row.remote.port)
+    }
+
+    fn tell(&mut self, fact: HostFact) {
+        let now = self.world.now();
+        (self.output)(Input::Host(now, fact));
+    }
+}
+
+#[cfg(test)]
+#[path = "lookup_tests.rs"]
+mod tests;

@@ -1,0 +1,398 @@
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::mpsc,
+};
+
+use super::*;
+use crate::model::{Cookie, Endpoint, PortRange, SocketOwner, TcpState};
+
+const OWN: Netns = Netns(1);
+const NOW: Nanos = Nanos(77);
+const PORTS: PortRange = PortRange {
+    low: 32768,
+    high: 60999,
+};
+
+/// A machine whose answers are written down beforehand.
+#[derive(Default)]
+struct FakeWorld {
+    processes: HashMap<Pid, ProcessFact>,
+    tables: HashMap<Pid, DescriptorTable>,
+    containers: HashMap<u64, String>,
+    before: Vec<SocketOwner>,
+    time_wait: Vec<SocketRow>,
+    namespaces: HashMap<(Netns, Pid), Vec<SocketRow>>,
+    lacks_sock_diag: bool,
+    may_not_enter: bool,
+}
+
+impl World for FakeWorld {
+    fn now(&self) -> Nanos {
+        NOW
+    }
+
+    fn process(&mut self, pid: Pid) -> ProcessFact {
+        self.processes.get(&pid).cloned().unwrap_or(ProcessFact {
+            pid,
+            ..ProcessFact::default()
+        })
+    }
+
+    fn container(&mut self, cgroup_id: u64) -> Option<String> {
+        self.containers.get(&cgroup_id).cloned()
+    }
+
+    fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable> {
+        self.tables.get(&pid).copied()
+    }
+
+    fn own_netns(&self) -> Option<Netns> {
+        Some(OWN)
+    }
+
+    fn time_wait(&mut self) -> Result<Vec<SocketRow>, SockDiagError> {
+        if self.lacks_sock_diag {
+            return Err(SockDiagError::Unsupported(io::ErrorKind::NotFound.into()));
+        }
+        Ok(self.time_wait.clone())
+    }
+
+    fn time_wait_in(&mut self, netns: Netns, pid: Pid) -> Result<Vec<SocketRow>, SockDiagError> {
+        let refusal = if self.may_not_enter {
+            io::ErrorKind::PermissionDenied
+        } else {
+            io::ErrorKind::NotFound
+        };
+        self.namespaces
+            .get(&(netns, pid))
+            .filter(|_| !self.may_not_enter)
+            .cloned()
+            .ok_or_else(|| SockDiagError::Namespace(refusal.into()))
+    }
+
+    fn processes_by_netns(&mut self) -> io::Result<Vec<(Netns, Pid)>> {
+        Ok(self.namespaces.keys().copied().collect())
+    }
+
+    fn sockets_before(&mut self, _pids: &[Pid]) -> Result<Vec<SocketOwner>, SockDiagError> {
+        Ok(self.before.clone())
+    }
+
+    fn ephemeral_ports(&self) -> io::Result<PortRange> {
+        Ok(PORTS)
+    }
+}
+
+fn row(cookie: u64, port: u16) -> SocketRow {
+    let addr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    SocketRow {
+        cookie: Cookie(cookie),
+        local: Endpoint { addr, port: 40_000 },
+        remote: Endpoint { addr, port },
+        state: TcpState::TimeWait,
+    }
+}
+
+fn owner(cookie: u64, port: u16) -> SocketOwner {
+    SocketOwner {
+        row: row(cookie, port),
+        netns: OWN,
+        pid: Pid(5),
+    }
+}
+
+fn table(open: u64) -> DescriptorTable {
+    DescriptorTable {
+        open,
+        soft_limit: Some(4096),
+        hard_limit: None,
+    }
+}
+
+fn listing(netns: Netns, rows: Vec<SocketRow>) -> Input {
+    Input::Host(NOW, HostFact::TimeWait(TimeWaitListing { netns, rows }))
+}
+
+/// What a worker tells when `act` drives it.
+fn told<N: FnMut(Pid) -> Option<i64>>(
+    world: FakeWorld,
+    options: Options,
+    net_of: N,
+    act: impl FnOnce(&mut Worker<FakeWorld, N, &mut dyn FnMut(Input)>),
+) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    let mut output = |input| inputs.push(input);
+    let output: &mut dyn FnMut(Input) = &mut output;
+    act(&mut Worker::new(world, options, net_of, output));
+    inputs
+}
+
+fn process(pid: u32, cgroup_id: u64) -> Request {
+    Request::Process {
+        pid: Pid(pid),
+        cgroup_id,
+    }
+}
+
+#[test]
+fn the_thread_answers_all_and_ends_with_the_handle() {
+    let (sender, inputs) = mpsc::channel();
+    let world = FakeWorld {
+        tables: HashMap::from([(Pid(5), table(12))]),
+        time_wait: vec![row(1, 2181)],
+        ..FakeWorld::default()
+    };
+    let lookups = Lookups::start(
+        world,
+        Options::default(),
+        |_| Some(3),
+        move |input| sender.send(input).unwrap(),
+    )
+    .unwrap();
+    assert!(lookups.request(process(5, 0)));
+    drop(lookups);
+
+    let inputs: Vec<_> = inputs.into_iter().collect();
+    let descriptors = Input::Host(
+        NOW,
+        HostFact::Descriptors(DescriptorFact {
+            pid: Pid(5),
+            open: 12,
+            net: Some(3),
+            soft_limit: Some(4096),
+            hard_limit: None,
+        }),
+    );
+    assert_eq!(
+        inputs,
+        [
+            Input::Host(NOW, HostFact::EphemeralPorts(PORTS)),
+            listing(OWN, vec![row(1, 2181)]),
+            descriptors,
+            listing(OWN, vec![row(1, 2181)]),
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_fit_the_queue_is_dropped_and_counted() {
+    let (go_on, wait) = mpsc::sync_channel::<()>(0);
+    let options = Options {
+        queue: 1,
+        ..Options::default()
+    };
+    // The thread stops at the first thing that it tells, until this test lets it go on.
+    let mut is_first = true;
+    let lookups = Lookups::start(
+        FakeWorld::default(),
+        options,
+        |_| None,
+        move |_| {
+            if std::mem::take(&mut is_first) {
+                wait.recv().unwrap();
+            }
+        },
+    )
+    .unwrap();
+    let taken = [0; 3].map(|_| lookups.request(process(5, 0)));
+    assert_eq!(taken, [true, false, false]);
+    assert_eq!(lookups.dropped(), 2);
+    go_on.send(()).unwrap();
+}
+
+#[test]
+fn the_start_tells_ports_and_sockets_from_before() {
+    let world = FakeWorld {
+        before: vec![owner(1, 2181), owner(2, 80)],
+        ..FakeWorld::default()
+    };
+    let options = Options {
+        ports: vec![2181],
+        ..Options::default()
+    };
+    let inputs = told(world, options, |_| None, |worker| worker.begin());
+    assert_eq!(
+        inputs,
+        [
+            Input::Host(NOW, HostFact::EphemeralPorts(PORTS)),
+            Input::Host(NOW, HostFact::SocketBefore(owner(1, 2181))),
+        ]
+    );
+}
+
+#[test]
+fn an_ended_process_still_has_its_container() {
+    let world = FakeWorld {
+        containers: HashMap::from([(99, "web".to_owned())]),
+        ..FakeWorld::default()
+    };
+    let inputs = told(
+        world,
+        Options::default(),
+        |_| None,
+        |worker| {
+            worker.answer(process(5, 99));
+            worker.answer(process(6, 98));
+            worker.answer(process(7, 0));
+        },
+    );
+    let fact = ProcessFact {
+        pid: Pid(5),
+        container: Some("web".to_owned()),
+        ..ProcessFact::default()
+    };
+    assert_eq!(
+        inputs,
+        [Input::Host(NOW, HostFact::Process(Box::new(fact)))]
+    );
+}
+
+#[test]
+fn a_count_belongs_to_a_net_count_only_where_that_stood_still() {
+    let world = || FakeWorld {
+        tables: HashMap::from([(Pid(5), table(12))]),
+        ..FakeWorld::default()
+    };
+    let net_told = |net_counts: Vec<i64>| {
+        let mut net_counts = net_counts.into_iter();
+        let inputs = told(
+            world(),
+            Options::default(),
+            |_| net_counts.next(),
+            |worker| {
+                worker.answer(process(5, 0));
+            },
+        );
+        match inputs.as_slice() {
+            [Input::Host(NOW, HostFact::Descriptors(fact))] => fact.net,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(net_told(vec![3, 3]), Some(3));
+    assert_eq!(net_told(vec![3, 4, 4, 5, 7, 7]), Some(7));
+    assert_eq!(net_told((0..10).collect()), None);
+    assert_eq!(net_told(vec![]), None);
+}
+
+#[test]
+fn listings_hold_the_wanted_ports_of_every_namespace() {
+    let world = FakeWorld {
+        time_wait: vec![row(1, 2181), row(2, 80)],
+        namespaces: HashMap::from([((Netns(2), Pid(5)), vec![row(3, 80), row(4, 2181)])]),
+        ..FakeWorld::default()
+    };
+    let options = Options {
+        ports: vec![2181],
+        ..Options::default()
+    };
+    let inputs = told(
+        world,
+        options,
+        |_| None,
+        |worker| {
+            worker.remember(OWN, Pid(4));
+            worker.remember(Netns(2), Pid(5));
+            worker.list_time_wait();
+            assert_eq!(worker.next_listing, Some(Nanos(1_000_000_077)));
+        },
+    );
+    assert_eq!(
+        inputs,
+        [
+            listing(OWN, vec![row(1, 2181)]),
+            listing(Netns(2), vec![row(4, 2181)]),
+        ]
+    );
+}
+
+#[test]
+fn a_namespace_is_entered_by_whoever_is_left_there() {
+    let world = FakeWorld {
+        namespaces: HashMap::from([((Netns(2), Pid(9)), vec![row(3, 80)])]),
+        ..FakeWorld::default()
+    };
+    let inputs = told(
+        world,
+        Options::default(),
+        |_| None,
+        |worker| {
+            worker.remember(Netns(2), Pid(5));
+            worker.remember(Netns(2), Pid(6));
+            worker.remember(Netns(3), Pid(7));
+            worker.list_time_wait();
+            worker.list_time_wait();
+        },
+    );
+    assert_eq!(
+        inputs,
+        [
+            listing(OWN, vec![]),
+            // Nobody lives there any more.
+            listing(Netns(3), vec![]),
+            listing(OWN, vec![]),
+            listing(Netns(2), vec![row(3, 80)]),
+        ]
+    );
+}
+
+#[test]
+fn without_the_right_to_enter_only_the_own_namespace_is_listed() {
+    let world = FakeWorld {
+        may_not_enter: true,
+        ..FakeWorld::default()
+    };
+    let inputs = told(
+        world,
+        Options::default(),
+        |_| None,
+        |worker| {
+            worker.remember(Netns(2), Pid(5));
+            worker.list_time_wait();
+            worker.remember(Netns(2), Pid(5));
+            assert_eq!(worker.namespaces.len(), 0);
+            worker.list_time_wait();
+        },
+    );
+    assert_eq!(inputs, [listing(OWN, vec![]), listing(OWN, vec![])]);
+}
+
+#[test]
+fn a_kernel_that_lists_no_sockets_is_not_asked_again() {
+    let world = FakeWorld {
+        lacks_sock_diag: true,
+        ..FakeWorld::default()
+    };
+    let inputs = told(
+        world,
+        Options::default(),
+        |_| None,
+        |worker| {
+            worker.list_time_wait();
+            assert_eq!(worker.next_listing, None);
+        },
+    );
+    assert_eq!(inputs, []);
+}
+
+#[test]
+fn processes_remembered_of_a_namespace_are_bounded() {
+    told(
+        FakeWorld::default(),
+        Options::default(),
+        |_| None,
+        |worker| {
+            for pid in 1..=10 {
+                worker.remember(Netns(2), Pid(pid));
+            }
+            assert_eq!(
+                worker.namespaces[&Netns(2)],
+                [Pid(7), Pid(8), Pid(9), Pid(10)]
+            );
+            for netns in 0..2 * u32::try_from(NAMESPACES_MAX).unwrap() {
+                worker.remember(Netns(10 + netns), Pid(1));
+            }
+            assert_eq!(worker.namespaces.len(), NAMESPACES_MAX);
+        },
+    );
+}

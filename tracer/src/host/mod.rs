@@ -1,0 +1,12 @@
+//! Looks up what no event tells: /proc, `sock_diag`, cgroups, clocks; never in the loop that drains
+//! the ring, and never what it concludes from them.
+
+pub mod cgroup;
+pub mod lookup;
+pub mod netns;
+pub mod owners;
+pub mod ports;
+pub mod procfs;
+pub mod session;
+pub mod sock_diag;
+pub mod world;

@@ -1,0 +1,88 @@
+//! Runs something inside the network namespace of another process; never moves the calling thread.
+
+use std::{fs::File, io, os::fd::AsFd, os::unix::fs::MetadataExt, panic, thread};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::{procfs::Procfs, sock_diag::SockDiagError};
+use crate::model::{Netns, Pid, SocketRow};
+
+/// The network namespace that `namespace`, an open `/proc/PID/ns/net`, stands for.
+///
+/// Fails where the file cannot be examined.
+pub fn number(namespace: &File) -> io::Result<Netns> {
+    let inode = namespace.metadata()?.ino();
+    // Inode numbers of namespaces come from a 32-bit allocator (`proc_alloc_inum`).
+    u32::try_from(inode).map(Netns).map_err(io::Error::other)
+}
+
+/// What `work` returns when it runs in the network namespace `netns`, entered by way of `pid`.
+///
+/// A thread of its own enters the namespace and ends with the work, so no other thread is ever in a
+/// foreign one. Fails where `pid` has ended or lives in another namespace by now, and without
+/// `CAP_SYS_ADMIN`.
+pub fn in_netns<T: Send>(
+    procfs: &Procfs,
+    pid: Pid,
+    netns: Netns,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
+    let namespace = procfs.open_net_namespace(pid)?;
+    if number(&namespace)? != netns {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("process {pid} is in another network namespace than {netns}"),
+        ));
+    }
+    thread::scope(|scope| {
+        let worker = thread::Builder::new()
+            .name("tracer-netns".to_owned())
+            .spawn_scoped(scope, move || {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Ok(work())
+            })?;
+        worker
+            .join()
+            .unwrap_or_else(|cause| panic::resume_unwind(cause))
+    })
+}
+
+/// [`super::sock_diag::time_wait`] in the network namespace `netns`, entered by way of `pid`.
+///
+/// Fails as that and [`in_netns`] do.
+pub fn time_wait_in(
+    procfs: &Procfs,
+    pid: Pid,
+    netns: Netns,
+) -> Result<Vec<SocketRow>, SockDiagError> {
+    in_netns(procfs, pid, netns, super::sock_diag::time_wait).map_err(SockDiagError::Namespace)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> (Procfs, Pid, Netns) {
+        let procfs = Procfs::of_this_host();
+        let pid = Pid(std::process::id());
+        let netns = procfs.netns_of(pid).unwrap();
+        (procfs, pid, netns)
+    }
+
+    #[test]
+    fn a_process_in_another_namespace_is_refused() {
+        let (procfs, pid, Netns(number)) = own();
+        let error = in_netns(&procfs, pid, Netns(number.wrapping_add(1)), || ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_work_runs_in_the_namespace_or_is_refused() {
+        let (procfs, pid, netns) = own();
+        match in_netns(&procfs, pid, netns, || procfs.netns_of_this_thread()) {
+            Ok(inside) => assert_eq!(inside, Some(netns)),
+            // Without CAP_SYS_ADMIN not even the own namespace may be entered.
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Everything that the look-ups ask of the machine, as one value that tests replace; never decides
+//! what to ask.
+
+use std::io;
+
+use super::{
+    cgroup::Cgroups,
+    netns, owners, ports,
+    procfs::{DescriptorTable, Procfs},
+    session,
+    sock_diag::{self, SockDiagError},
+};
+use crate::model::{Nanos, Netns, Pid, PortRange, ProcessFact, SocketOwner, SocketRow};
+
+/// What the look-ups can ask.
+pub trait World: Send {
+    /// `CLOCK_BOOTTIME`.
+    fn now(&self) -> Nanos;
+
+    /// Who a process is; every field `None` once it is gone.
+    fn process(&mut self, pid: Pid) -> ProcessFact;
+
+    /// The container of the cgroup with this id.
+    fn container(&mut self, cgroup_id: u64) -> Option<String>;
+
+    /// How full a process's descriptor table is; `None` once it is gone.
+    fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable>;
+
+    /// The network namespace that tracer runs in; `None` where /proc does not tell.
+    fn own_netns(&self) -> Option<Netns>;
+
+    /// The `TIME_WAIT` sockets of tracer's own network namespace.
+    ///
+    /// Fails as [`sock_diag::list`] does.
+    fn time_wait(&mut self) -> Result<Vec<SocketRow>, SockDiagError>;
+
+    /// The same of another one, in which `pid` lives.
+    ///
+    /// Fails with [`SockDiagError::Namespace`] too, of kind `NotFound` where `pid` is not there.
+    fn time_wait_in(&mut self, netns: Netns, pid: Pid) -> Result<Vec<SocketRow>, SockDiagError>;
+
+    /// Every process with its network namespace.
+    ///
+    /// Fails where the processes cannot be listed.
+    fn processes_by_netns(&mut self) -> io::Result<Vec<(Netns, Pid)>>;
+
+    /// The connections that processes hold now: those of `pids`, or all where that is empty.
+    ///
+    /// Fails as [`sock_diag::list`] does.
+    fn sockets_before(&mut self, pids: &[Pid]) -> Result<Vec<SocketOwner>, SockDiagError>;
+
+    /// The ephemeral ports of tracer's network namespace.
+    ///
+    /// Fails where the kernel does not tell.
+    fn ephemeral_ports(&self) -> io::Result<PortRange>;
+}
+
+/// This machine.
+#[derive(Debug)]
+pub struct ThisHost {
+    procfs: Procfs,
+    cgroups: Cgroups,
+}
+
+impl ThisHost {
+    /// This machine, its processes seen through `procfs`.
+    #[must_use]
+    pub fn new(procfs: Procfs) -> Self {
+        Self {
+            procfs,
+            cgroups: Cgroups::of_this_host(),
+        }
+    }
+}
+
+impl World for ThisHost {
+    fn now(&self) -> Nanos {
+        session::now()
+    }
+
+    fn process(&mut self, pid: Pid) -> ProcessFact {
+        self.procfs.process_fact(pid)
+    }
+
+    fn container(&mut self, cgroup_id: u64) -> Option<String> {
+        self.cgroups
+            .container(cgroup_id, session::now())
+            .map(str::to_owned)
+    }
+
+    fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable> {
+        self.procfs.descriptor_table(pid)
+    }
+
+    fn own_netns(&self) -> Option<Netns> {
+        self.procfs.netns_of_this_thread()
+    }
+
+    fn time_wait(&mut self) -> Result<Vec<SocketRow>, SockDiagError> {
+        sock_diag::time_wait()
+    }
+
+    fn time_wait_in(&mut self, netns: Netns, pid: Pid) -> Result<Vec<SocketRow>, SockDiagError> {
+        netns::time_wait_in(&self.procfs, pid, netns)
+    }
+
+    fn processes_by_netns(&mut self) -> io::Result<Vec<(Netns, Pid)>> {
+        Ok(self
+            .procfs
+            .pids()?
+            .filter_map(|pid| Some((self.procfs.netns_of(pid)?, pid)))
+            .collect())
+    }
+
+    fn sockets_before(&mut self, pids: &[Pid]) -> Result<Vec<SocketOwner>, SockDiagError> {
+        owners::sockets_before(&self.procfs, pids)
+    }
+
+    fn ephemeral_ports(&self) -> io::Result<PortRange> {
+        ports::ephemeral_ports(self.procfs.root())
+    }
+}
