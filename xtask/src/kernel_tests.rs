@@ -1,0 +1,147 @@
+//! Runs the tests of package `tests` that need a real kernel on each kernel of the matrix, in
+//! virtual machines; it never runs them on this machine's own kernel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::setup::{Kernel, MATRIX};
+use crate::vm::{Finished, Output, Vm};
+use crate::{build, setup, workspace};
+
+/// The name that this step is chosen by.
+pub const STEP: &str = "kernel";
+
+/// The package and the test target whose binary runs in the guest. It is given `tracer` beside it.
+const PACKAGE: &str = "tests";
+const TARGET: &str = "kernel";
+
+/// How many machines run at a time: emulated processors share this machine's.
+const AT_A_TIME: usize = 2;
+
+/// How long the tests may take on one kernel.
+const TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Builds the tests and runs them on `kernels`, or on the whole matrix, and hands each kernel's
+/// result to `each` with the time it began. Fails when there is nothing to run.
+pub fn run(kernels: &[String], mut each: impl FnMut(&str, Instant, Result<()>)) -> Result<()> {
+    let kernels: Vec<String> = match kernels {
+        [] => MATRIX.map(str::to_owned).to_vec(),
+        chosen => chosen.to_vec(),
+    };
+    let folder = tempfile::tempdir()?;
+    fs::copy(build::tracer()?, folder.path().join("tracer"))?;
+    fs::copy(tests()?, folder.path().join("tests"))?;
+    let next = AtomicUsize::new(0);
+    let setting_up = Mutex::new(());
+    let (sender, results) = channel();
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME.min(kernels.len()) {
+            let sender = sender.clone();
+            scope.spawn(|| {
+                let sender = sender;
+                while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // One at a time, or their progress would be mixed.
+                    let ready = setting_up.lock().map(|_| Kernel::with_prefix(kernel));
+                    let began = Instant::now();
+                    let result = match ready {
+                        Ok(Err(error)) => Err(error),
+                        _ => run_on(kernel, folder.path()),
+                    };
+                    if sender.send((kernel, began, result)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (kernel, began, result) in results {
+            each(
+                kernel,
+                began,
+                result.and_then(|finished| judge(kernel, &finished)),
+            );
+        }
+    });
+    Ok(())
+}
+
+fn run_on(kernel: &str, folder: &Path) -> Result<Finished> {
+    let mut vm = Vm::new(kernel);
+    vm.folder = Some(folder.to_owned());
+    vm.output = Output::Capture;
+    vm.timeout = TIMEOUT;
+    // One test at a time: they count what the whole guest does.
+    vm.run(&["./tests", "--test-threads=1"].map(str::to_owned))
+}
+
+/// Shows what the tests said, and whether they passed.
+fn judge(kernel: &str, finished: &Finished) -> Result<()> {
+    eprintln!(
+        "---- kernel {kernel}, booted in {:.1} s",
+        finished.boot.as_secs_f64()
+    );
+    for text in [&finished.stdout, &finished.stderr] {
+        eprint!("{}", String::from_utf8_lossy(text));
+    }
+    ensure!(
+        finished.code == 0,
+        "the tests ended with exit code {}",
+        finished.code
+    );
+    Ok(())
+}
+
+/// Builds the tests as a static binary and returns its path.
+fn tests() -> Result<PathBuf> {
+    let mut cargo = workspace::cargo("test");
+    cargo.args(["--quiet", "--no-run", "--message-format", "json"]);
+    cargo.args(["--package", PACKAGE, "--test", TARGET]);
+    workspace::make_static(&mut cargo);
+    let messages = cargo.stderr(std::process::Stdio::inherit()).output()?;
+    if !messages.status.success() {
+        bail!(
+            "the test target {TARGET} of package {PACKAGE} did not build ({})",
+            messages.status
+        );
+    }
+    let path = String::from_utf8_lossy(&messages.stdout)
+        .lines()
+        .find_map(executable)
+        .with_context(|| format!("package {PACKAGE} has no test target {TARGET}"))?;
+    ensure!(
+        setup::is_static(&path),
+        "{} needs libraries that no guest has",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// The binary that a message of cargo's says it made.
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    message.get("executable")?.as_str().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_read_from_cargos_messages() {
+        let message = r#"{"reason":"compiler-artifact","executable":"/target/kernel-1"}"#;
+        assert_eq!(executable(message), Some("/target/kernel-1".into()));
+        assert_eq!(
+            executable(r#"{"reason":"build-finished","success":true}"#),
+            None
+        );
+        assert_eq!(executable("not json"), None);
+    }
+}

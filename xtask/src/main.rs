@@ -1,0 +1,141 @@
+//! The project's own tool: sets up what a build needs, builds, tests, and runs commands under other
+//! kernels; it never holds anything of tracer itself.
+
+mod bpf;
+mod build;
+mod command;
+mod elf;
+mod kernel_tests;
+mod progress;
+mod setup;
+mod test;
+mod tidy;
+mod vm;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use vm::{Output, Root, Vm};
+
+/// What `vm` exits with when the guest panics, hangs or cannot start: no command's own code.
+const VM_FAILED: u8 = 125;
+
+/// Sets up, builds, tests and tries tracer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Find or install all that building and testing tracer takes.
+    Setup,
+    /// Build the kernel half alone, and print where its object is.
+    Bpf,
+    /// Build the static binary that users get, with the kernel half inside.
+    Build,
+    /// Run all checks and tests, the kernel tests in virtual machines.
+    Test(TestArguments),
+    /// Check layers, opening sentences, unsafe blocks and addresses in the sources.
+    Tidy,
+    /// Run a command as root under another kernel.
+    Vm(VmArguments),
+}
+
+#[derive(Args)]
+struct TestArguments {
+    /// Run only the steps whose names begin so: format, tidy, clippy, tests, build, kernel.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Run the kernel tests on this kernel instead of the whole matrix; may be given again.
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+}
+
+#[derive(Args)]
+struct VmArguments {
+    /// The kernel, by the first numbers of its version: 5.10, 6.1, 6.12, or 7 for the newest.
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    kernel: String,
+    /// Give the guest a copy of this folder as its working directory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Put what the command leaves in /out (its $OUT) here.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The guest's memory.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+    /// The guest's processors.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// More words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    append: String,
+    /// Give up after this long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// What the guest sees as its root file system.
+    #[arg(long, value_enum, default_value_t)]
+    root: Root,
+    /// Mount tracefs and debugfs, which a container lacks.
+    #[arg(long)]
+    tracefs: bool,
+    /// Let the guest's clock count instructions, so that timings repeat exactly (one processor).
+    #[arg(long)]
+    counted_clock: bool,
+    /// The command: one word is a line for the shell, several are a program and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let (result, failed) = match Cli::parse().command {
+        Subcommands::Setup => (setup::all().map(|()| ExitCode::SUCCESS), 1),
+        Subcommands::Bpf => (build::bpf().map(|()| ExitCode::SUCCESS), 1),
+        Subcommands::Build => (build::tracer().map(|_| ExitCode::SUCCESS), 1),
+        Subcommands::Test(arguments) => (run_tests(&arguments), 1),
+        Subcommands::Tidy => (tidy::check().map(|()| ExitCode::SUCCESS), 1),
+        Subcommands::Vm(arguments) => (run_vm(arguments), VM_FAILED),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(failed)
+    })
+}
+
+fn run_tests(arguments: &TestArguments) -> Result<ExitCode> {
+    let passed = test::run(arguments.only.as_deref(), &arguments.kernels)?;
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_vm(arguments: VmArguments) -> Result<ExitCode> {
+    let vm = Vm {
+        kernel: arguments.kernel,
+        folder: arguments.dir,
+        out: arguments.out,
+        memory_mib: arguments.memory,
+        cpus: arguments.cpus,
+        append: arguments.append,
+        timeout: Duration::from_secs(arguments.timeout),
+        root: arguments.root,
+        tracefs: arguments.tracefs,
+        counted_clock: arguments.counted_clock,
+        output: Output::Stream,
+    };
+    let finished = vm.run(&arguments.command)?;
+    Ok(ExitCode::from(
+        u8::try_from(finished.code).unwrap_or(u8::MAX),
+    ))
+}

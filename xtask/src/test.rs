@@ -1,0 +1,142 @@
+//! Runs all checks and tests, each step even if an earlier one failed, and counts how they ended;
+//! it never holds a test itself.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::command::run_shown;
+use crate::{build, kernel_tests, setup, tidy, workspace};
+
+/// One thing to check.
+struct Step {
+    name: &'static str,
+    why: &'static str,
+    run: fn() -> Result<()>,
+}
+
+/// What is checked on this machine, in order: the quickest first.
+const STEPS: [Step; 6] = [
+    Step {
+        name: "format",
+        why: "all sources look alike",
+        run: format,
+    },
+    Step {
+        name: "tidy",
+        why: "what no compiler checks of the sources",
+        run: tidy::check,
+    },
+    Step {
+        name: "clippy",
+        why: "no warning in the user half and the tools",
+        run: clippy,
+    },
+    Step {
+        name: "clippy-bpf",
+        why: "no warning in the kernel half",
+        run: clippy_bpf,
+    },
+    Step {
+        name: "tests",
+        why: "unit, golden, property and command-line tests",
+        run: tests,
+    },
+    Step {
+        name: "build",
+        why: "the static binary that users get",
+        run: dist,
+    },
+];
+
+/// How many steps ended well, and how many did not.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn count(&mut self, name: &str, result: Result<()>, began: Instant) {
+        let seconds = began.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                self.passed += 1;
+                eprintln!("       ok {name} ({seconds:.1} s)");
+            }
+            Err(error) => {
+                self.failed += 1;
+                eprintln!("   FAILED {name} ({seconds:.1} s): {error:#}");
+            }
+        }
+    }
+}
+
+/// Runs the steps whose names begin with `only`, or all of them, the kernel tests on `kernels`.
+/// Prints the count as the last line and returns whether nothing failed. Fails when no step has
+/// that name.
+pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
+    let wanted = |name: &str| only.is_none_or(|only| name.starts_with(only));
+    let mut tally = Tally::default();
+    for step in STEPS.iter().filter(|step| wanted(step.name)) {
+        eprintln!("     step {}: {}", step.name, step.why);
+        let began = Instant::now();
+        tally.count(step.name, (step.run)(), began);
+    }
+    if wanted(kernel_tests::STEP) {
+        eprintln!(
+            "     step {}: tracer on each kernel, in VMs",
+            kernel_tests::STEP
+        );
+        let began = Instant::now();
+        kernel_tests::run(kernels, |kernel, began, result| {
+            tally.count(&format!("{} {kernel}", kernel_tests::STEP), result, began);
+        })
+        .unwrap_or_else(|error| tally.count(kernel_tests::STEP, Err(error), began));
+    }
+    if tally.passed + tally.failed == 0 {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        return Err(anyhow::anyhow!(
+            "the steps are {}, {}",
+            names.join(", "),
+            kernel_tests::STEP
+        ))
+        .context(format!("no step is called {}", only.unwrap_or_default()));
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
+}
+
+fn format() -> Result<()> {
+    run_shown(workspace::cargo("fmt").args(["--all", "--check"]))
+}
+
+/// The kernel half is left out: it compiles for its own target only.
+fn clippy() -> Result<()> {
+    setup::bpf_toolchain()?;
+    let mut clippy = workspace::cargo("clippy");
+    clippy.args([
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "tracer-ebpf",
+        "--all-targets",
+    ]);
+    run_shown(clippy.args(["--", "--deny", "warnings"]))
+}
+
+fn clippy_bpf() -> Result<()> {
+    let target = workspace::target().join("bpf");
+    let mut clippy = setup::bpf_clippy()?.cargo("clippy", workspace::root(), &target);
+    run_shown(clippy.args(["--quiet", "--", "--deny", "warnings"]))
+}
+
+fn tests() -> Result<()> {
+    setup::bpf_toolchain()?;
+    let mut test = workspace::cargo("test");
+    run_shown(test.args(["--quiet", "--workspace", "--exclude", "tracer-ebpf"]))
+}
+
+fn dist() -> Result<()> {
+    build::tracer().map(drop)
+}
