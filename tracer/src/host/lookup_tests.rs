@@ -211,7 +211,14 @@ fn the_start_tells_ports_and_sockets_from_before() {
         ports: vec![2181],
         ..Options::default()
     };
-    let inputs = told(world, options, |_| None, |worker| worker.begin());
+    let inputs = told(
+        world,
+        options,
+        |_| None,
+        |worker| {
+            worker.begin();
+        },
+    );
     assert_eq!(
         inputs,
         [

@@ -1,0 +1,201 @@
+use std::collections::BTreeSet;
+
+use rustix::thread::CapabilitySet;
+
+use super::{
+    checks::judge,
+    facts::{Facts, Probe},
+    hooks::HOOKS,
+    *,
+};
+
+/// A Debian host, seen by root.
+fn good_host() -> Facts {
+    Facts {
+        capabilities: CapabilitySet::all(),
+        is_initial_user_namespace: Some(true),
+        is_initial_pid_namespace: Some(true),
+        kernel: "6.1.0-37-cloud-amd64".to_owned(),
+        unprivileged_bpf_disabled: Some("2".to_owned()),
+        lockdown: Some("[none] integrity confidentiality".to_owned()),
+        hooks_in_btf: Ok(HOOKS.iter().map(|hook| hook.name).collect()),
+        map: Probe::Works,
+        ring_buffer: Probe::Works,
+        tracing_program: Probe::Works,
+        kprobe_program: Probe::Works,
+        has_kprobe_events: true,
+        cgroup_v2: Some("/sys/fs/cgroup".to_owned()),
+        sock_diag: Ok(()),
+        processes: Some((150, 0)),
+    }
+}
+
+fn verdict_of(name: &str, facts: &Facts) -> Verdict {
+    judge(facts)
+        .into_iter()
+        .find(|check| check.name == name)
+        .map(|check| check.verdict)
+        .unwrap()
+}
+
+/// The names of the essential checks that fail.
+fn missing(facts: &Facts) -> Vec<&'static str> {
+    judge(facts)
+        .into_iter()
+        .filter(|check| check.essential && check.verdict == Verdict::No)
+        .map(|check| check.name)
+        .collect()
+}
+
+#[test]
+fn a_good_host() {
+    let checks = judge(&good_host());
+    assert!(checks.iter().all(|check| check.verdict == Verdict::Yes));
+    assert_eq!(obstacles(&checks), None);
+    let text = render(&checks);
+    assert!(text.starts_with("yes  rights                         CAP_SYS_ADMIN, CAP_BPF, "));
+    assert!(text.ends_with("\nTracing can work here.\n"));
+}
+
+#[test]
+fn either_way_to_attach_is_enough() {
+    let without_fentry = Facts {
+        tracing_program: Probe::Lacking,
+        ..good_host()
+    };
+    assert_eq!(verdict_of("fentry", &without_fentry), Verdict::No);
+    assert_eq!(missing(&without_fentry), [""; 0]);
+    let without_kprobes = Facts {
+        has_kprobe_events: false,
+        ..good_host()
+    };
+    assert_eq!(verdict_of("kprobes", &without_kprobes), Verdict::No);
+    assert_eq!(missing(&without_kprobes), [""; 0]);
+}
+
+#[test]
+fn a_kernel_to_which_nothing_can_be_attached() {
+    let facts = Facts {
+        tracing_program: Probe::Refused,
+        has_kprobe_events: false,
+        ..good_host()
+    };
+    let text = obstacles(&judge(&facts)).unwrap();
+    assert!(
+        text.starts_with(
+            "tracer cannot trace on this machine:\n  \
+             attaching to kernel functions: no fentry: the kernel refuses (EPERM), although the \
+             rights are there; no kprobes: the kernel has no kprobes (CONFIG_KPROBE_EVENTS).\n    \
+             Boot a kernel with CONFIG_KPROBES, "
+        ),
+        "{text}"
+    );
+    assert!(text.ends_with("\n`tracer doctor` lists all checks."));
+}
+
+#[test]
+fn without_root_only_the_rights_are_known_to_be_missing() {
+    let facts = Facts {
+        capabilities: CapabilitySet::empty(),
+        map: Probe::Refused,
+        ring_buffer: Probe::Refused,
+        tracing_program: Probe::Refused,
+        kprobe_program: Probe::Refused,
+        processes: Some((150, 149)),
+        ..good_host()
+    };
+    assert_eq!(missing(&facts), ["rights"]);
+    for name in ["bpf() system call", "BPF ring buffer", "fentry", "kprobes"] {
+        assert_eq!(verdict_of(name, &facts), Verdict::Unknown, "{name}");
+    }
+    assert_eq!(verdict_of("other users' processes", &facts), Verdict::No);
+}
+
+#[test]
+fn two_capabilities_are_enough_to_trace() {
+    let facts = Facts {
+        capabilities: CapabilitySet::BPF | CapabilitySet::PERFMON,
+        ..good_host()
+    };
+    assert_eq!(missing(&facts), [""; 0]);
+    assert_eq!(verdict_of("other network namespaces", &facts), Verdict::No);
+    let facts = Facts {
+        capabilities: CapabilitySet::BPF,
+        ..good_host()
+    };
+    assert_eq!(missing(&facts), ["rights"]);
+}
+
+#[test]
+fn containers() {
+    let rootless = Facts {
+        is_initial_user_namespace: Some(false),
+        is_initial_pid_namespace: Some(false),
+        ..good_host()
+    };
+    assert_eq!(missing(&rootless), ["rights", "pid namespace"]);
+}
+
+#[test]
+fn kernels_that_lack_something() {
+    let old = Facts {
+        kernel: "5.4.0-generic".to_owned(),
+        ring_buffer: Probe::Lacking,
+        ..good_host()
+    };
+    assert_eq!(verdict_of("kernel 5.8 or newer", &old), Verdict::No);
+    assert_eq!(missing(&old), ["BPF ring buffer"]);
+
+    let locked_down = Facts {
+        lockdown: Some("none integrity [confidentiality]".to_owned()),
+        ..good_host()
+    };
+    assert_eq!(missing(&locked_down), ["no confidential lockdown"]);
+
+    let without_btf = Facts {
+        hooks_in_btf: Err("no such file".to_owned()),
+        ..good_host()
+    };
+    assert_eq!(missing(&without_btf), ["kernel type information (BTF)"]);
+    assert_eq!(verdict_of("tcp_connect", &without_btf), Verdict::Unknown);
+
+    let without_a_hook = Facts {
+        hooks_in_btf: Ok(BTreeSet::from(["tcp_connect"])),
+        ..good_host()
+    };
+    assert_eq!(verdict_of("tcp_connect", &without_a_hook), Verdict::Yes);
+    assert_eq!(verdict_of("file_close_fd", &without_a_hook), Verdict::No);
+}
+
+#[test]
+fn every_check_that_can_fail_says_what_it_costs() {
+    for check in judge(&good_host()) {
+        assert_ne!(check.cost_if_absent, "", "{}", check.name);
+        assert!(
+            !check.essential || !check.remedy.is_empty(),
+            "{}",
+            check.name
+        );
+    }
+}
+
+#[test]
+fn json_has_stable_words() {
+    let check = Check {
+        name: "rights",
+        verdict: Verdict::Unknown,
+        detail: "none".to_owned(),
+        cost_if_absent: "all",
+        remedy: "sudo",
+        essential: true,
+    };
+    assert_eq!(
+        serde_json::to_string(&check).unwrap(),
+        r#"{"name":"rights","verdict":"unknown","detail":"none","cost_if_absent":"all","remedy":"sudo","essential":true}"#
+    );
+}
+
+#[test]
+fn the_real_machine_gets_an_answer_to_every_check() {
+    assert_eq!(run().len(), judge(&good_host()).len());
+}
