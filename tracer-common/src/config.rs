@@ -1,0 +1,29 @@
+//! What the collector tells the kernel half before it is loaded; never changed afterwards.
+//!
+//! The values become frozen globals: the verifier sees constants and drops the branches that they
+//! rule out, so a filter that is off costs nothing.
+
+/// Selection, budget and abilities.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Config {
+    /// Mixed into socket addresses so that no kernel address leaves the kernel.
+    pub sock_secret: u64,
+    /// Descriptor events streamed for one process in one second; the rest are counted. A process
+    /// that was selected by pid is streamed whole.
+    pub budget_per_second: u64,
+    /// The ring buffer wakes the collector once so many bytes wait in it.
+    pub wakeup_bytes: u64,
+    /// The collector itself, which is never traced (pid in the host's namespace).
+    pub own_pid: u32,
+    /// 1 where only ports of the `PORTS` map are wanted.
+    pub filter_ports: u8,
+    /// 1 where only processes of the `PIDS` map are wanted.
+    pub filter_pids: u8,
+    /// 1 where the kernel has `bpf_get_socket_cookie` for tracing programs (since 5.12).
+    pub has_socket_cookie: u8,
+    /// 1 where the kernel has `bpf_task_pt_regs` (since 5.15).
+    pub has_task_pt_regs: u8,
+}
+
+const _: () = assert!(size_of::<Config>() == 32);

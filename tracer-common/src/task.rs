@@ -1,0 +1,106 @@
+//! The records of a process's appearance and end, and the exact counters kept for it meanwhile.
+//!
+//! Never holds what must be looked up outside the kernel (executable path, container).
+
+use crate::{COMM_BYTES, EventHeader, FdKind, FdSource};
+
+/// The longest command line that a record carries, in bytes.
+pub const ARGS_BYTES_MAX: usize = 512;
+
+/// A process seen for the first time, or one that has just replaced its program. `args_bytes` bytes
+/// of command line, arguments separated by NUL, follow.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ProcessEvent {
+    /// When, who, what.
+    pub header: EventHeader,
+    /// When the process started, on the clock of the header: with the pid it names a process for
+    /// good, as pids are used again.
+    pub start_ns: u64,
+    /// The process's cgroup (inode number of its directory in the cgroup v2 hierarchy).
+    pub cgroup_id: u64,
+    /// The parent, in the host's pid namespace.
+    pub ppid: u32,
+    /// The real user id.
+    pub uid: u32,
+    /// The process's pid in its own (innermost) pid namespace.
+    pub ns_pid: u32,
+    /// The task's network namespace (inode number).
+    pub netns: u32,
+    /// The process's name: that of its first thread.
+    pub comm: [u8; COMM_BYTES],
+    /// The parent's name.
+    pub parent_comm: [u8; COMM_BYTES],
+    /// 1 where the process has just replaced its program, else 0.
+    pub is_exec: u8,
+    /// 1 where the command line was longer than [`ARGS_BYTES_MAX`], else 0.
+    pub args_cut: u8,
+    /// Explicit padding, zero.
+    pub padding: [u8; 2],
+    /// Bytes of command line that follow.
+    pub args_bytes: u32,
+}
+
+const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16 + 16 + 32 + 8);
+
+/// What a process did since it was first seen; exact, whatever was streamed of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ProcessCounters {
+    /// When the process started (see [`ProcessEvent::start_ns`]).
+    pub start_ns: u64,
+    /// Descriptors got, by [`FdSource`].
+    pub fds_got: [u64; FdSource::COUNT],
+    /// Descriptors got, by [`FdKind`].
+    pub fds_got_of_kind: [u64; FdKind::COUNT],
+    /// Descriptors closed, by [`FdKind`].
+    pub fds_closed_of_kind: [u64; FdKind::COUNT],
+    /// Descriptors refused (EMFILE), by [`FdSource`].
+    pub fds_refused: [u64; FdSource::COUNT],
+    /// Opens that failed for another reason.
+    pub opens_failed: u64,
+    /// Connects begun.
+    pub connects: u64,
+    /// Connections accepted.
+    pub accepts: u64,
+    /// Descriptor events that were counted here but not streamed.
+    pub not_streamed: u64,
+    /// Start of the second that the streaming budget counts in (kernel half only).
+    pub budget_window_ns: u64,
+    /// Descriptor events streamed within that second (kernel half only).
+    pub budget_used: u64,
+    /// 1 once a [`ProcessEvent`] has been streamed (kernel half only).
+    pub announced: u64,
+}
+
+impl ProcessCounters {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        start_ns: 0,
+        fds_got: [0; FdSource::COUNT],
+        fds_got_of_kind: [0; FdKind::COUNT],
+        fds_closed_of_kind: [0; FdKind::COUNT],
+        fds_refused: [0; FdSource::COUNT],
+        opens_failed: 0,
+        connects: 0,
+        accepts: 0,
+        not_streamed: 0,
+        budget_window_ns: 0,
+        budget_used: 0,
+        announced: 0,
+    };
+}
+
+/// The end of a process, with its final counters.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ExitEvent {
+    /// When, who, what.
+    pub header: EventHeader,
+    /// The process's name.
+    pub comm: [u8; COMM_BYTES],
+    /// What the process did in all.
+    pub counters: ProcessCounters,
+}
+
+const _: () = assert!(size_of::<ProcessCounters>() == 8 * (1 + 10 + 5 + 5 + 10 + 7));

@@ -1,0 +1,34 @@
+//! The user's selection, decided in the kernel so that what was not asked for costs next to nothing.
+//! Never looks at anything but ports and pids.
+
+use crate::{
+    config::config,
+    maps::{PIDS, PORTS},
+};
+
+/// Whether a connection between these ports is wanted.
+#[inline(always)]
+pub fn wants_ports(local: u16, remote: u16) -> bool {
+    config!(filter_ports) == 0 || has_port(local) || has_port(remote)
+}
+
+#[inline(always)]
+fn has_port(port: u16) -> bool {
+    match PORTS.get(u32::from(port) / 64) {
+        Some(word) => word & (1 << (port % 64)) != 0,
+        None => false,
+    }
+}
+
+/// Whether the user named this process, so that it is streamed whole.
+#[inline(always)]
+pub fn is_selected(pid: u32) -> bool {
+    // SAFETY: the value is not read, and nothing writes this map once the programs run.
+    config!(filter_pids) != 0 && unsafe { PIDS.get(pid) }.is_some()
+}
+
+/// Whether what this process does is wanted at all.
+#[inline(always)]
+pub fn wants_pid(pid: u32) -> bool {
+    pid != config!(own_pid) && (config!(filter_pids) == 0 || is_selected(pid))
+}

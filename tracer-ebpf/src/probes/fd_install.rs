@@ -1,0 +1,94 @@
+//! `void fd_install(unsigned int fd, struct file *file)`: a descriptor comes into being, whatever
+//! system call asked for it, `io_uring` included. Unchanged since long before 5.10. Never sees the
+//! descriptors that a child inherits, nor dup2 over a chosen number.
+
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
+use aya_log_ebpf::warn;
+use tracer_common::{EventKind, FdKind, FdSource, ProcessCounters, stats::Outcome};
+
+use crate::{
+    emit,
+    file::{self, Change},
+    filter,
+    kernel::{KernelPtr, add},
+    maps::{SCRATCH, ScratchUser},
+    path,
+    process::{self, Actor},
+};
+
+const KIND: EventKind = EventKind::FdInstall;
+
+#[fentry(function = "fd_install")]
+fn fd_install(ctx: FEntryContext) -> i32 {
+    if installed(ctx.arg(0), ctx.arg(1)) {
+        warn!(&ctx, "the table of processes is full: some are not counted");
+    }
+    0
+}
+
+#[kprobe(function = "fd_install")]
+fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg::<KernelPtr>(1)) {
+        if installed(fd, file) {
+            warn!(&ctx, "the table of processes is full: some are not counted");
+        }
+    }
+    0
+}
+
+/// True where it is worth a warning.
+#[inline(always)]
+fn installed(fd: u32, file: KernelPtr) -> bool {
+    emit::see(KIND);
+    let actor = Actor::current();
+    if !filter::wants_pid(actor.pid) {
+        emit::conclude(KIND, Outcome::Filtered);
+        return false;
+    }
+    let Some(counters) = process::counters(actor) else {
+        return process::table_full(KIND);
+    };
+    let fd_kind = file::kind(file);
+    let source = match process::fd_source() {
+        // What a ring opens for a process is as much an open as the process's own.
+        FdSource::IoUring if matches!(fd_kind, FdKind::File) => FdSource::Open,
+        source => source,
+    };
+    file::count_got(counters, source, fd_kind);
+    let change = Change { kind: KIND, fd: fd as i32, source, fd_kind, errno: 0 };
+    if matches!(source, FdSource::Open) {
+        if filter::is_selected(actor.pid) || process::within_budget(counters) {
+            stream_with_path(change, actor, counters, file);
+            return false;
+        }
+    } else if filter::is_selected(actor.pid) {
+        file::stream(change, actor, counters);
+        return false;
+    }
+    // SAFETY: a map value that the verifier knows of.
+    add(unsafe { &raw mut (*counters).not_streamed }, 1);
+    emit::conclude(KIND, Outcome::CountedOnly);
+    false
+}
+
+#[inline(always)]
+fn stream_with_path(
+    change: Change,
+    actor: Actor,
+    counters: *const ProcessCounters,
+    file: KernelPtr,
+) {
+    let Some(scratch) = SCRATCH.get_ptr_mut(ScratchUser::Install as u32) else {
+        emit::conclude(KIND, Outcome::ReadFailed);
+        return;
+    };
+    // SAFETY: this program's own entry; see `ScratchUser`.
+    unsafe {
+        file::fill(&raw mut (*scratch).event, change, actor, counters);
+        path::resolve(file, scratch);
+    }
+    emit::stream_with_path(KIND, scratch);
+}

@@ -1,0 +1,32 @@
+//! `struct file *file_close_fd(unsigned int fd)`, since 6.8: close(2) takes a descriptor out of its
+//! table. Absent on older kernels, where close(2) passes `filp_close`.
+
+use aya_ebpf::{
+    macros::{fexit, kretprobe},
+    programs::{FExitContext, RetProbeContext},
+};
+
+use super::{errno_of_pointer, filp_close::closed};
+use crate::kernel::{KernelPtr, plain_arg};
+
+/// This hook's descriptors are always of the running process's own table.
+const OWN_TABLE: u64 = 1;
+
+#[fexit(function = "file_close_fd")]
+fn file_close_fd(ctx: FExitContext) -> i32 {
+    removed(ctx.arg(0), plain_arg(&ctx, 1));
+    0
+}
+
+#[kretprobe(function = "file_close_fd")]
+fn file_close_fd_kprobe(ctx: RetProbeContext) -> u32 {
+    removed(-1, ctx.ret());
+    0
+}
+
+#[inline(always)]
+fn removed(fd: i32, file: KernelPtr) {
+    if !file.is_null() && errno_of_pointer(file).is_none() {
+        closed(file, OWN_TABLE, fd);
+    }
+}

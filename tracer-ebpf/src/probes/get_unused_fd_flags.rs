@@ -1,0 +1,59 @@
+//! `int get_unused_fd_flags(unsigned flags)`: a number for a new descriptor is looked for, before
+//! whatever was asked for is made. Unchanged since long before 5.10. Only used for failures, so a
+//! full table is seen for open, socket, accept, pipe and all others alike.
+
+use aya_ebpf::{
+    macros::{fexit, kretprobe},
+    programs::{FExitContext, RetProbeContext},
+};
+use tracer_common::{EventKind, FdKind, stats::Outcome};
+
+use super::EMFILE;
+use crate::{
+    emit,
+    file::{self, Change},
+    filter,
+    kernel::add,
+    process::{self, Actor},
+};
+
+const KIND: EventKind = EventKind::FdExhausted;
+
+#[fexit(function = "get_unused_fd_flags")]
+fn get_unused_fd_flags(ctx: FExitContext) -> i32 {
+    refused(ctx.arg(1));
+    0
+}
+
+#[kretprobe(function = "get_unused_fd_flags")]
+fn get_unused_fd_flags_kprobe(ctx: RetProbeContext) -> u32 {
+    refused(ctx.ret());
+    0
+}
+
+#[inline(always)]
+fn refused(result: i32) {
+    if result != -EMFILE {
+        return;
+    }
+    emit::see(KIND);
+    let actor = Actor::current();
+    if !filter::wants_pid(actor.pid) {
+        emit::conclude(KIND, Outcome::Filtered);
+        return;
+    }
+    let Some(counters) = process::counters(actor) else {
+        process::table_full(KIND);
+        return;
+    };
+    let source = process::fd_source();
+    file::count_refused(counters, source);
+    if filter::is_selected(actor.pid) || process::within_budget(counters) {
+        let fd_kind = FdKind::Anonymous;
+        file::stream(Change { kind: KIND, fd: -1, source, fd_kind, errno: EMFILE }, actor, counters);
+    } else {
+        // SAFETY: a map value that the verifier knows of.
+        add(unsafe { &raw mut (*counters).not_streamed }, 1);
+        emit::conclude(KIND, Outcome::CountedOnly);
+    }
+}

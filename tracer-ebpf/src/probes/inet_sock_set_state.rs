@@ -1,0 +1,108 @@
+//! Tracepoint `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`,
+//! since 4.16: every change of a socket's state. Runs in whatever context received a segment, so it
+//! never asks who is running: the owner is the one who connected or accepted.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use tracer_common::{
+    EventKind, Role,
+    net::state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT},
+    stats::Outcome,
+};
+
+use crate::{
+    config::config,
+    emit, filter,
+    kernel::{KernelPtr, now_ns},
+    maps::SOCKS,
+    sock::{self, Change, SockInfo},
+};
+
+const KIND: EventKind = EventKind::TcpState;
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    let (sk, old, new): (KernelPtr, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    let (old, new) = (old as u8, new as u8);
+    if old == SYN_RECV && new == ESTABLISHED {
+        handshake_done(sk);
+    } else if matters(old, new) {
+        state_changed(sk, old, new);
+    }
+    0
+}
+
+/// Whether a change says something about a connection's life: that it was established, that it left
+/// that state, or that it is over. What lies between only concerns the handshake of its end.
+#[inline(always)]
+fn matters(old: u8, new: u8) -> bool {
+    old == ESTABLISHED
+        || (old == SYN_SENT && new == ESTABLISHED)
+        || (new == CLOSE && old != LISTEN && old != CLOSE && old != SYN_RECV)
+}
+
+/// Notes when a server's connection began: its process may accept it much later. Not an event: the
+/// accept tells it.
+#[inline(always)]
+fn handshake_done(sk: KernelPtr) {
+    if sock::is_tcp(sk) && filter::wants_ports(sock::local_port(sk), sock::remote_port(sk)) {
+        let info = SockInfo::new(Role::Server, now_ns(), sock::local_port(sk));
+        // Without room the accept, which counts its own loss, tells the connection's begin.
+        let _ = SOCKS.insert(sock::key(sk), &info, 0);
+    }
+}
+
+#[inline(always)]
+fn state_changed(sk: KernelPtr, old: u8, new: u8) {
+    let key = sock::key(sk);
+    if let Some(info) = SOCKS.get_ptr_mut(key) {
+        // SAFETY: a map value that the verifier knows of. The kernel changes a socket's state under
+        // the socket's lock, so nobody else writes this entry now.
+        unsafe { followed_changed(sk, &mut *info, old, new) };
+        return;
+    }
+    // Not followed: a connection from before watching began is met here for the first time, if it
+    // is wanted. Who owns it cannot be told here, so a selection of processes cannot be answered.
+    if old != ESTABLISHED || !sock::is_tcp(sk) {
+        return;
+    }
+    emit::see(KIND);
+    if config!(filter_pids) != 0
+        || !filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
+    {
+        emit::conclude(KIND, Outcome::Filtered);
+        return;
+    }
+    let mut info = SockInfo::new(Role::Unknown, 0, sock::local_port(sk));
+    info.cookie = sock::existing_cookie(sk);
+    (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old, new);
+    if new != CLOSE && SOCKS.insert(key, &info, 0).is_err() {
+        emit::conclude(KIND, Outcome::MapFull);
+        return;
+    }
+    let errno = sock::pending_errno(sk);
+    sock::stream(sk, &info, Change { kind: KIND, old_state: old, new_state: new, errno }, None);
+}
+
+#[inline(always)]
+fn followed_changed(sk: KernelPtr, info: &mut SockInfo, old: u8, new: u8) {
+    // The entry into TIME_WAIT has already told that the connection is over.
+    if info.time_wait == 0 {
+        // A server's socket that nobody has accepted yet is wanted if its owner is, who is not
+        // known; the accept tells its state.
+        if info.role == Role::Server as u8 && info.pid == 0 && config!(filter_pids) != 0 {
+            return;
+        }
+        emit::see(KIND);
+        if info.cookie == 0 {
+            info.cookie = sock::existing_cookie(sk);
+        }
+        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old, new);
+        let errno = if new == CLOSE { sock::pending_errno(sk) } else { 0 };
+        let change = Change { kind: KIND, old_state: old, new_state: new, errno };
+        sock::stream(sk, info, change, None);
+    }
+    let unaccepted = info.role == Role::Server as u8 && info.pid == 0;
+    if new == CLOSE && (info.descriptor_closed != 0 || unaccepted) {
+        let _ = SOCKS.remove(sock::key(sk));
+    }
+}

@@ -1,0 +1,74 @@
+//! `void tcp_close(struct sock *sk, long timeout)`: the last descriptor of a socket is being closed,
+//! in the context of the process that closes it. Unchanged since long before 5.10. Never tells when
+//! the connection ended: that may be seconds earlier, and then the socket has forgotten its port.
+
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
+use tracer_common::{
+    EventKind, Role,
+    net::state::{CLOSE, LISTEN},
+    stats::Outcome,
+};
+
+use crate::{
+    emit, filter,
+    kernel::{KernelPtr, plain_arg},
+    maps::SOCKS,
+    process::Actor,
+    sock::{self, Change, SockInfo},
+};
+
+const KIND: EventKind = EventKind::TcpClose;
+
+#[fentry(function = "tcp_close")]
+fn tcp_close(ctx: FEntryContext) -> i32 {
+    closing(plain_arg(&ctx, 0));
+    0
+}
+
+#[kprobe(function = "tcp_close")]
+fn tcp_close_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = ctx.arg::<KernelPtr>(0) {
+        closing(sk);
+    }
+    0
+}
+
+#[inline(always)]
+fn closing(sk: KernelPtr) {
+    let actor = Actor::current();
+    let state = sock::state(sk);
+    let change = Change { kind: KIND, old_state: state, new_state: state, errno: 0 };
+    let key = sock::key(sk);
+    if let Some(info) = SOCKS.get_ptr_mut(key) {
+        emit::see(KIND);
+        // SAFETY: a map value that the verifier knows of. The socket is not locked yet, so an
+        // interrupt may write the entry at the same time: each field is then one or the other's.
+        let info = unsafe { &mut *info };
+        info.descriptor_closed = 1;
+        if state != CLOSE {
+            (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+        }
+        sock::stream(sk, info, change, Some(actor));
+        if state == CLOSE {
+            let _ = SOCKS.remove(key);
+        }
+        return;
+    }
+    // A listening socket, or one that never was connected, is no connection.
+    if state == LISTEN || state == CLOSE {
+        return;
+    }
+    emit::see(KIND);
+    let (local, remote) = (sock::local_port(sk), sock::remote_port(sk));
+    if !filter::wants_ports(local, remote) || !filter::wants_pid(actor.pid) {
+        emit::conclude(KIND, Outcome::Filtered);
+        return;
+    }
+    let mut info = SockInfo::new(Role::Unknown, 0, local);
+    info.cookie = sock::existing_cookie(sk);
+    (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+    sock::stream(sk, &info, change, Some(actor));
+}

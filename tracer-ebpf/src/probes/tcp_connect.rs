@@ -1,0 +1,78 @@
+//! `int tcp_connect(struct sock *sk)`: builds and sends the first SYN, in the context of the process
+//! that connects. Unchanged since long before 5.10. Never runs for a connect that failed earlier.
+
+use aya_ebpf::{
+    cty::c_void,
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
+use aya_log_ebpf::warn;
+use tracer_common::{
+    EventKind, Role,
+    net::state::{CLOSE, SYN_SENT},
+    stats::Outcome,
+};
+
+use crate::{
+    emit, filter,
+    kernel::{KernelPtr, add, now_ns, plain_arg},
+    maps::SOCKS,
+    process::{self, Actor},
+    sock::{self, Change, SockInfo},
+};
+
+const KIND: EventKind = EventKind::TcpConnect;
+
+#[fentry(function = "tcp_connect")]
+fn tcp_connect(ctx: FEntryContext) -> i32 {
+    let sk = plain_arg(&ctx, 0);
+    if wanted(sk) {
+        // SAFETY: the program's own argument.
+        let cookie = unsafe { sock::make_cookie(ctx.arg::<*mut c_void>(0)) };
+        if connecting(sk, cookie) {
+            warn!(&ctx, "the table of connections is full: some are not followed");
+        }
+    }
+    0
+}
+
+#[kprobe(function = "tcp_connect")]
+fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = ctx.arg::<KernelPtr>(0) {
+        if wanted(sk) && connecting(sk, sock::existing_cookie(sk)) {
+            warn!(&ctx, "the table of connections is full: some are not followed");
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn wanted(sk: KernelPtr) -> bool {
+    emit::see(KIND);
+    let wanted = filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
+        && filter::wants_pid(Actor::current().pid);
+    if !wanted {
+        emit::conclude(KIND, Outcome::Filtered);
+    }
+    wanted
+}
+
+/// True where it is worth a warning.
+#[inline(always)]
+fn connecting(sk: KernelPtr, cookie: u64) -> bool {
+    let actor = Actor::current();
+    let Some(counters) = process::counters(actor) else {
+        return process::table_full(KIND);
+    };
+    // SAFETY: a map value that the verifier knows of.
+    add(unsafe { &raw mut (*counters).connects }, 1);
+    let mut info =
+        SockInfo::new(Role::Client, now_ns(), sock::local_port(sk)).owned_by(actor);
+    info.cookie = cookie;
+    if SOCKS.insert(sock::key(sk), &info, 0).is_err() {
+        return emit::conclude(KIND, Outcome::MapFull);
+    }
+    let change = Change { kind: KIND, old_state: CLOSE, new_state: SYN_SENT, errno: 0 };
+    sock::stream(sk, &info, change, Some(actor));
+    false
+}

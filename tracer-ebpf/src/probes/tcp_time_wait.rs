@@ -1,0 +1,61 @@
+//! `void tcp_time_wait(struct sock *sk, int state, int timeo)`: the socket is about to be replaced by
+//! a small one that waits for late segments. Unchanged since long before 5.10. The whole socket is
+//! still there, so it is the last moment that tells all; never who runs: that is chance.
+
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
+use tracer_common::{EventKind, Role, stats::Outcome};
+
+use crate::{
+    config::config,
+    emit, filter,
+    kernel::{KernelPtr, plain_arg},
+    maps::SOCKS,
+    sock::{self, Change, SockInfo},
+};
+
+const KIND: EventKind = EventKind::TcpTimeWait;
+
+#[fentry(function = "tcp_time_wait")]
+fn tcp_time_wait(ctx: FEntryContext) -> i32 {
+    let state: i32 = ctx.arg(1);
+    entering(plain_arg(&ctx, 0), state as u8);
+    0
+}
+
+#[kprobe(function = "tcp_time_wait")]
+fn tcp_time_wait_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(sk), Some(state)) = (ctx.arg::<KernelPtr>(0), ctx.arg::<i32>(1)) {
+        entering(sk, state as u8);
+    }
+    0
+}
+
+#[inline(always)]
+fn entering(sk: KernelPtr, state: u8) {
+    emit::see(KIND);
+    let old_state = sock::state(sk);
+    let change = Change { kind: KIND, old_state, new_state: state, errno: 0 };
+    if let Some(info) = SOCKS.get_ptr_mut(sock::key(sk)) {
+        // SAFETY: a map value that the verifier knows of; the socket is locked.
+        let info = unsafe { &mut *info };
+        info.time_wait = 1;
+        if info.cookie == 0 {
+            info.cookie = sock::existing_cookie(sk);
+        }
+        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old_state, state);
+        sock::stream(sk, info, change, None);
+        return;
+    }
+    let (local, remote) = (sock::local_port(sk), sock::remote_port(sk));
+    if config!(filter_pids) != 0 || !filter::wants_ports(local, remote) {
+        emit::conclude(KIND, Outcome::Filtered);
+        return;
+    }
+    let mut info = SockInfo::new(Role::Unknown, 0, local);
+    info.cookie = sock::existing_cookie(sk);
+    (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old_state, state);
+    sock::stream(sk, &info, change, None);
+}

@@ -1,0 +1,91 @@
+//! `int tcp_v4_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)`: a process's connect
+//! over IPv4. Unchanged since long before 5.10 (the address's type got another name in 6.19). Only
+//! used for what fails before a SYN could leave: no route, no free port.
+
+use aya_ebpf::{macros::fexit, programs::FExitContext};
+use tracer_common::{
+    EventKind, Role, TcpEvent,
+    net::{AF_INET, state::CLOSE},
+    stats::Outcome,
+};
+
+use crate::{
+    config::config,
+    emit, filter,
+    kernel::{KernelPtr, copy, now_ns, plain_arg, read, zero},
+    maps::SOCKS,
+    process::{self, Actor},
+    sock,
+};
+
+const KIND: EventKind = EventKind::TcpConnectFailed;
+
+#[fexit(function = "tcp_v4_connect")]
+fn tcp_v4_connect(ctx: FExitContext) -> i32 {
+    /// Where `struct sockaddr_in` keeps the address (`include/uapi/linux/in.h`).
+    const ADDRESS: usize = 4;
+    let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
+    let result: i32 = ctx.arg(3);
+    if result < 0 {
+        connect_failed(sk, -result, &Target { address, family: AF_INET, at: ADDRESS, bytes: 4 });
+    }
+    0
+}
+
+/// The address that a process wanted to connect to, as the system call passed it.
+pub(super) struct Target {
+    /// The kernel's copy of the socket address.
+    pub(super) address: KernelPtr,
+    /// Its family.
+    pub(super) family: u16,
+    /// Where in it the address proper lies.
+    pub(super) at: usize,
+    /// How long that is.
+    pub(super) bytes: u32,
+}
+
+/// Tells of a connect that failed at once, unless a SYN had left: then the state change tells it.
+#[inline(always)]
+pub(super) fn connect_failed(sk: KernelPtr, errno: i32, target: &Target) {
+    /// Where every internet socket address keeps its port.
+    const PORT: usize = 2;
+    // SAFETY: the value is not read.
+    if unsafe { SOCKS.get(sock::key(sk)) }.is_some() {
+        return;
+    }
+    emit::see(KIND);
+    let actor = Actor::current();
+    let rport = u16::from_be(read(target.address, PORT).unwrap_or(0));
+    if !filter::wants_ports(0, rport) || !filter::wants_pid(actor.pid) {
+        emit::conclude(KIND, Outcome::Filtered);
+        return;
+    }
+    if process::counters(actor).is_none() {
+        process::table_full(KIND);
+        return;
+    }
+    emit::stream::<TcpEvent>(KIND, |event| {
+        // SAFETY: the record was reserved with this very type; at most 16 bytes of address.
+        unsafe {
+            emit::fill_header(&raw mut (*event).header, KIND, actor);
+            (*event).sock = sock::key(sk) ^ config!(sock_secret);
+            (*event).cookie = sock::existing_cookie(sk);
+            (*event).start_ns = now_ns();
+            (*event).tx_bytes = 0;
+            (*event).rx_bytes = 0;
+            zero(&raw mut (*event).laddr);
+            zero(&raw mut (*event).raddr);
+            let to = (&raw mut (*event).raddr).cast::<u8>();
+            copy(to, target.bytes, target.address.wrapping_add(target.at));
+            (*event).lport = 0;
+            (*event).rport = rport;
+            (*event).netns = sock::netns(sk);
+            (*event).family = target.family;
+            (*event).old_state = CLOSE;
+            (*event).new_state = CLOSE;
+            (*event).errno = errno;
+            (*event).role = Role::Client as u8;
+            (*event).padding = [0; 7];
+        }
+    });
+}

@@ -1,0 +1,292 @@
+//! The process that acts: who it is, its exact totals, and its introduction to the collector.
+//! Never used outside the acting task's own context.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated},
+};
+use tracer_common::{
+    ARGS_BYTES_MAX, COMM_BYTES, EventKind, FdSource, ProcessCounters, ProcessEvent, stats::Outcome,
+};
+
+use crate::{
+    config::{config, offset},
+    emit,
+    kernel::{KernelPtr, add, copy, now_ns, read, read_ptr},
+    maps::PROCESSES,
+};
+
+/// The running task.
+#[derive(Clone, Copy)]
+pub struct Actor {
+    /// Its process in the host's pid namespace.
+    pub pid: u32,
+    /// Its thread in the host's pid namespace.
+    pub tid: u32,
+}
+
+impl Actor {
+    /// The running task.
+    #[inline(always)]
+    pub fn current() -> Self {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        Self {
+            pid: (pid_tgid >> 32) as u32,
+            tid: pid_tgid as u32,
+        }
+    }
+}
+
+/// The running task's `task_struct`.
+#[inline(always)]
+pub fn current_task() -> KernelPtr {
+    // SAFETY: the helper has no precondition.
+    unsafe { generated::bpf_get_current_task() as KernelPtr }
+}
+
+static NOTHING_YET: ProcessCounters = ProcessCounters::ZERO;
+
+/// The totals of the running process, begun if need be; `None` where the table is full. A process
+/// that is met for the first time is introduced to the collector.
+#[inline(always)]
+pub fn counters(actor: Actor) -> Option<*mut ProcessCounters> {
+    let counters = match PROCESSES.get_ptr_mut(actor.pid) {
+        Some(counters) => counters,
+        None => begin(actor.pid)?,
+    };
+    // SAFETY: a map value that the verifier knows of.
+    if unsafe { (*counters).announced } == 0 && introduce(actor, false) {
+        // SAFETY: as above. Two threads may both introduce their process at first: harmless.
+        unsafe { (*counters).announced = 1 };
+    }
+    Some(counters)
+}
+
+#[inline(always)]
+fn begin(pid: u32) -> Option<*mut ProcessCounters> {
+    // Another thread may be first: then its entry is as good.
+    let _ = PROCESSES.insert(pid, &NOTHING_YET, u64::from(BPF_NOEXIST));
+    let counters = PROCESSES.get_ptr_mut(pid)?;
+    // SAFETY: a map value that the verifier knows of.
+    unsafe { (*counters).start_ns = start_ns(leader(current_task())) };
+    Some(counters)
+}
+
+/// The totals of a process that is already known.
+#[inline(always)]
+pub fn known_counters(pid: u32) -> Option<*mut ProcessCounters> {
+    PROCESSES.get_ptr_mut(pid)
+}
+
+/// Whether one more descriptor event of this process may be streamed in this second.
+#[inline(always)]
+pub fn within_budget(counters: *mut ProcessCounters) -> bool {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let now = now_ns();
+    // SAFETY: a map value that the verifier knows of. Threads of the process may race here: the
+    // budget is then off by an event or two, which harms nobody.
+    unsafe {
+        if now.wrapping_sub((*counters).budget_window_ns) >= SECOND_NS {
+            (*counters).budget_window_ns = now;
+            (*counters).budget_used = 0;
+        }
+        if (*counters).budget_used >= config!(budget_per_second) {
+            return false;
+        }
+        add(&raw mut (*counters).budget_used, 1);
+    }
+    true
+}
+
+#[inline(always)]
+fn leader(task: KernelPtr) -> KernelPtr {
+    read_ptr(task, offset!(task_group_leader)).unwrap_or(task)
+}
+
+#[inline(always)]
+fn start_ns(leader: KernelPtr) -> u64 {
+    read(leader, offset!(task_start_boottime)).unwrap_or(0)
+}
+
+/// Copies the name of a task's process, which is that of its first thread.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+pub unsafe fn copy_comm(to: *mut [u8; COMM_BYTES], task: KernelPtr) {
+    // SAFETY: the caller vouches for `to`.
+    unsafe { copy_own_comm(to, leader(task)) }
+}
+
+#[inline(always)]
+unsafe fn copy_own_comm(to: *mut [u8; COMM_BYTES], task: KernelPtr) {
+    // SAFETY: the caller vouches for `to`.
+    unsafe { copy(to.cast(), COMM_BYTES as u32, task.wrapping_add(offset!(task_comm))) };
+}
+
+/// A [`ProcessEvent`] with room for its command line.
+#[repr(C)]
+struct Introduction {
+    event: ProcessEvent,
+    args: [u8; ARGS_BYTES_MAX],
+}
+
+/// Tells the collector who the running process is. True where it was streamed.
+#[inline(always)]
+pub fn introduce(actor: Actor, is_exec: bool) -> bool {
+    emit::see(EventKind::Process);
+    emit::stream::<Introduction>(EventKind::Process, |record| {
+        let task = current_task();
+        let leader = leader(task);
+        let parent = read_ptr(leader, offset!(task_real_parent)).unwrap_or(core::ptr::null());
+        let netns = read_ptr(task, offset!(task_nsproxy))
+            .and_then(|nsproxy| read_ptr(nsproxy, offset!(nsproxy_net)))
+            .and_then(|net| read::<u32>(net, offset!(net_inum)))
+            .unwrap_or(0);
+        // SAFETY: the record was reserved with this very type.
+        unsafe {
+            let event = &raw mut (*record).event;
+            emit::fill_header(&raw mut (*event).header, EventKind::Process, actor);
+            (*event).start_ns = start_ns(leader);
+            (*event).cgroup_id = generated::bpf_get_current_cgroup_id();
+            (*event).ppid = read(parent, offset!(task_tgid)).unwrap_or(0);
+            (*event).uid = bpf_get_current_uid_gid() as u32;
+            (*event).ns_pid = ns_pid(leader);
+            (*event).netns = netns;
+            copy_own_comm(&raw mut (*event).comm, leader);
+            copy_own_comm(&raw mut (*event).parent_comm, parent);
+            (*event).is_exec = u8::from(is_exec);
+            (*event).padding = [0; 2];
+            fill_args(record, task);
+        }
+    })
+}
+
+/// The process's pid in the innermost pid namespace that it is in.
+#[inline(always)]
+fn ns_pid(leader: KernelPtr) -> u32 {
+    /// `sizeof(struct upid)`: an int, padding, a pointer (`include/linux/pid.h`).
+    const UPID_BYTES: usize = 16;
+    /// `MAX_PID_NS_LEVEL` (`include/linux/pid_namespace.h`).
+    const LEVELS_MAX: u32 = 32;
+    let Some(pid) = read_ptr(leader, offset!(task_thread_pid)) else {
+        return 0;
+    };
+    match read::<u32>(pid, offset!(pid_level)) {
+        Some(level) if level <= LEVELS_MAX => {
+            read(pid, offset!(pid_numbers) + level as usize * UPID_BYTES).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+/// Copies the command line out of the process's own memory: /proc may come too late for it.
+#[inline(always)]
+unsafe fn fill_args(record: *mut Introduction, task: KernelPtr) {
+    let (mut bytes, mut cut) = (0_u64, false);
+    if let Some(mm) = read_ptr(task, offset!(task_mm)) {
+        let start: u64 = read(mm, offset!(mm_arg_start)).unwrap_or(0);
+        let end: u64 = read(mm, offset!(mm_arg_end)).unwrap_or(0);
+        bytes = end.wrapping_sub(start);
+        if bytes > ARGS_BYTES_MAX as u64 {
+            bytes = ARGS_BYTES_MAX as u64;
+            cut = true;
+        }
+        // SAFETY: at most as many bytes as `args` holds are written to it; the helper checks the
+        // user address itself.
+        let failed = unsafe {
+            generated::bpf_probe_read_user(
+                (&raw mut (*record).args).cast(),
+                bytes as u32,
+                start as *const _,
+            )
+        };
+        if failed != 0 {
+            bytes = 0;
+        }
+    }
+    // SAFETY: the caller passes the reserved record.
+    unsafe {
+        (*record).event.args_bytes = bytes as u32;
+        (*record).event.args_cut = u8::from(cut);
+    }
+}
+
+/// Whether the running thread is the last of its process.
+#[inline(always)]
+pub fn is_last_thread() -> bool {
+    let live = read_ptr(current_task(), offset!(task_signal))
+        .and_then(|signal| read::<u32>(signal, offset!(signal_live)));
+    live == Some(0)
+}
+
+/// How the descriptor that the running task is getting was asked for.
+#[inline(always)]
+pub fn fd_source() -> FdSource {
+    /// `PF_IO_WORKER` (`include/linux/sched.h`): a thread of `io_uring`'s own.
+    const PF_IO_WORKER: u32 = 0x10;
+    /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`): a 32-bit call, numbered differently.
+    const TS_COMPAT: u32 = 0x2;
+    let task = current_task();
+    if read::<u32>(task, offset!(task_flags)).unwrap_or(0) & PF_IO_WORKER != 0 {
+        return FdSource::IoUring;
+    }
+    if read::<u32>(task, offset!(task_status)).unwrap_or(0) & TS_COMPAT != 0 {
+        return FdSource::Other;
+    }
+    match syscall_number(task) {
+        // open, creat, openat, open_by_handle_at, openat2
+        Some(2 | 85 | 257 | 304 | 437) => FdSource::Open,
+        // socket, socketpair
+        Some(41 | 53) => FdSource::Socket,
+        // accept, accept4
+        Some(43 | 288) => FdSource::Accept,
+        // dup, dup2, fcntl, dup3
+        Some(32 | 33 | 72 | 292) => FdSource::Dup,
+        // pipe, pipe2
+        Some(22 | 293) => FdSource::Pipe,
+        // epoll_create, epoll_create1
+        Some(213 | 291) => FdSource::Epoll,
+        // eventfd, eventfd2
+        Some(284 | 290) => FdSource::Eventfd,
+        // recvmsg, recvmmsg
+        Some(47 | 299) => FdSource::Received,
+        // io_uring_setup, io_uring_enter, io_uring_register
+        Some(425..=427) => FdSource::IoUring,
+        _ => FdSource::Other,
+    }
+}
+
+/// The number of the system call that the task is in (`arch/x86/entry/syscalls/syscall_64.tbl`).
+#[inline(always)]
+fn syscall_number(task: KernelPtr) -> Option<u64> {
+    /// Where `orig_ax` lies in `struct pt_regs`, and how long that is (x86-64 ABI).
+    const ORIG_AX: usize = 15 * 8;
+    const PT_REGS_BYTES: usize = 21 * 8;
+    /// `THREAD_SIZE` of x86-64 kernels without KASAN.
+    const THREAD_BYTES: usize = 16 << 10;
+    let regs = if config!(has_task_pt_regs) != 0 {
+        // SAFETY: both helpers take only what the kernel itself hands out.
+        unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) as KernelPtr }
+    } else {
+        // Before 5.15 there is no helper; the registers lie at the top of the kernel stack.
+        read_ptr(task, offset!(task_stack))?.wrapping_add(THREAD_BYTES - PT_REGS_BYTES)
+    };
+    read(regs, ORIG_AX)
+}
+
+/// Copies a task structure's counters for its last record.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+pub unsafe fn copy_counters(to: *mut ProcessCounters, from: *const ProcessCounters) {
+    // SAFETY: the caller vouches for `to`; a map value is readable like kernel memory.
+    unsafe { copy(to.cast(), size_of::<ProcessCounters>() as u32, from.cast()) };
+}
+
+/// Counts an event of a known kind as lost because the process table is full.
+#[inline(always)]
+pub fn table_full(kind: EventKind) -> bool {
+    emit::conclude(kind, Outcome::MapFull)
+}

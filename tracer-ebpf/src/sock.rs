@@ -1,0 +1,231 @@
+//! What the kernel keeps in a TCP socket, and what is remembered of a connection between its events.
+//! Never decides whether an event is wanted.
+
+use aya_ebpf::{cty::c_void, helpers::generated};
+use tracer_common::{
+    EventKind, Role, TcpEvent,
+    net::{AF_INET, AF_INET6, state},
+};
+
+use crate::{
+    config::{config, offset},
+    emit,
+    kernel::{KernelPtr, copy, read, read_ptr, zero},
+    process::Actor,
+};
+
+/// `IPPROTO_TCP` (`include/uapi/linux/in.h`).
+const IPPROTO_TCP: u16 = 6;
+
+/// What is remembered of a connection that is being followed.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct SockInfo {
+    /// When it began; 0 where that was before watching began.
+    pub start_ns: u64,
+    /// Its cookie as last seen.
+    pub cookie: u64,
+    /// Payload bytes acknowledged, as last seen while the socket could tell.
+    pub tx_bytes: u64,
+    /// Payload bytes received, likewise.
+    pub rx_bytes: u64,
+    /// Who connected or accepted it; 0 where nobody has yet, or before watching began.
+    pub pid: u32,
+    /// The thread that did.
+    pub tid: u32,
+    /// Its local port, which the socket itself forgets before its descriptor is closed.
+    pub lport: u16,
+    /// A [`Role`] as its number.
+    pub role: u8,
+    /// 1 once the descriptor is closed.
+    pub descriptor_closed: u8,
+    /// 1 once its socket was replaced by a `TIME_WAIT` one.
+    pub time_wait: u8,
+    /// Explicit padding, zero.
+    pub padding: [u8; 3],
+}
+
+impl SockInfo {
+    /// A connection of which nothing but this is known.
+    #[inline(always)]
+    pub fn new(role: Role, start_ns: u64, lport: u16) -> Self {
+        Self {
+            start_ns,
+            cookie: 0,
+            tx_bytes: 0,
+            rx_bytes: 0,
+            pid: 0,
+            tid: 0,
+            lport,
+            role: role as u8,
+            descriptor_closed: 0,
+            time_wait: 0,
+            padding: [0; 3],
+        }
+    }
+
+    /// The same, owned by the task that is running.
+    #[inline(always)]
+    pub fn owned_by(mut self, actor: Actor) -> Self {
+        self.pid = actor.pid;
+        self.tid = actor.tid;
+        self
+    }
+}
+
+/// The key of a socket in [`crate::maps::SOCKS`].
+#[inline(always)]
+pub fn key(sk: KernelPtr) -> u64 {
+    sk as u64
+}
+
+/// A socket's TCP state.
+#[inline(always)]
+pub fn state(sk: KernelPtr) -> u8 {
+    read(sk, offset!(sock_state)).unwrap_or(state::CLOSE)
+}
+
+/// The local port in host order; 0 once the kernel has given it back.
+#[inline(always)]
+pub fn local_port(sk: KernelPtr) -> u16 {
+    read(sk, offset!(sock_num)).unwrap_or(0)
+}
+
+/// The remote port in host order.
+#[inline(always)]
+pub fn remote_port(sk: KernelPtr) -> u16 {
+    u16::from_be(read(sk, offset!(sock_dport)).unwrap_or(0))
+}
+
+/// Whether the socket speaks TCP: other protocols share some of the kernel's functions.
+#[inline(always)]
+pub fn is_tcp(sk: KernelPtr) -> bool {
+    read::<u16>(sk, offset!(sock_protocol)) == Some(IPPROTO_TCP)
+}
+
+/// The error that the socket holds for its process, as a positive errno.
+#[inline(always)]
+pub fn pending_errno(sk: KernelPtr) -> i32 {
+    read(sk, offset!(sock_err)).unwrap_or(0)
+}
+
+/// The cookie that the socket has by now; 0 where nobody has asked for one yet.
+#[inline(always)]
+pub fn existing_cookie(sk: KernelPtr) -> u64 {
+    read(sk, offset!(sock_cookie)).unwrap_or(0)
+}
+
+/// The socket's cookie, made now if need be where the kernel has the helper: it must be asked for
+/// while the socket is whole, so that its `TIME_WAIT` successor inherits it.
+///
+/// # Safety
+/// `sk` must be the very argument or return value of an fentry or fexit program, not null: the
+/// verifier accepts no other pointer.
+#[inline(always)]
+pub unsafe fn make_cookie(sk: *mut c_void) -> u64 {
+    if config!(has_socket_cookie) != 0 {
+        // SAFETY: vouched for by the caller and checked by the verifier.
+        unsafe { generated::bpf_get_socket_cookie(sk) }
+    } else {
+        existing_cookie(sk as KernelPtr)
+    }
+}
+
+/// Payload bytes that the peer has acknowledged, and that were received, when the socket goes from
+/// one state to another (or stays in it).
+///
+/// The kernel's counters also count the SYN and FIN flags, each of which takes one sequence number:
+/// the SYN for a client's own counter, our FIN once it is acknowledged, the peer's once it came.
+#[inline(always)]
+pub fn payload_bytes(sk: KernelPtr, role: u8, old_state: u8, new_state: u8) -> (u64, u64) {
+    let acked: u64 = read(sk, offset!(tcp_bytes_acked)).unwrap_or(0);
+    let received: u64 = read(sk, offset!(tcp_bytes_received)).unwrap_or(0);
+    let syn_acked = u64::from(role == Role::Client as u8);
+    // The last acknowledgement takes a socket from LAST_ACK to CLOSE; so does a reset, with an error.
+    let fin_acked = u64::from(match (old_state, new_state) {
+        (state::LAST_ACK, state::CLOSE) => pending_errno(sk) == 0,
+        _ => matches!(new_state, state::FIN_WAIT2 | state::TIME_WAIT),
+    });
+    let last_state = if new_state == state::CLOSE { old_state } else { new_state };
+    let fin_received = u64::from(matches!(
+        last_state,
+        state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT
+    ));
+    (
+        acked.saturating_sub(syn_acked + fin_acked),
+        received.saturating_sub(fin_received),
+    )
+}
+
+/// What one event says besides what the socket and the memory of it say.
+#[derive(Clone, Copy)]
+pub struct Change {
+    /// What happened.
+    pub kind: EventKind,
+    /// State before.
+    pub old_state: u8,
+    /// State from now on.
+    pub new_state: u8,
+    /// Why it failed (a positive errno), 0 otherwise.
+    pub errno: i32,
+}
+
+/// Streams an event of this connection. The actor is the running task where it acts itself, `None`
+/// where the event was made by an interrupt: then the owner is told.
+#[inline(always)]
+pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Actor>) -> bool {
+    emit::stream::<TcpEvent>(change.kind, |event| {
+        // SAFETY: the record was reserved with this very type.
+        unsafe {
+            let header = &raw mut (*event).header;
+            match actor {
+                Some(actor) => emit::fill_header(header, change.kind, actor),
+                None => emit::fill_header_of_owner(header, change.kind, info.pid, info.tid),
+            }
+            (*event).sock = key(sk) ^ config!(sock_secret);
+            (*event).cookie = info.cookie;
+            (*event).start_ns = info.start_ns;
+            (*event).tx_bytes = info.tx_bytes;
+            (*event).rx_bytes = info.rx_bytes;
+            (*event).lport = info.lport;
+            (*event).rport = remote_port(sk);
+            (*event).netns = netns(sk);
+            (*event).old_state = change.old_state;
+            (*event).new_state = change.new_state;
+            (*event).errno = change.errno;
+            (*event).role = info.role;
+            (*event).padding = [0; 7];
+            fill_addresses(event, sk);
+        }
+    })
+}
+
+/// The socket's network namespace.
+#[inline(always)]
+pub fn netns(sk: KernelPtr) -> u32 {
+    read_ptr(sk, offset!(sock_net))
+        .and_then(|net| read(net, offset!(net_inum)))
+        .unwrap_or(0)
+}
+
+#[inline(always)]
+unsafe fn fill_addresses(event: *mut TcpEvent, sk: KernelPtr) {
+    let family: u16 = read(sk, offset!(sock_family)).unwrap_or(0);
+    // SAFETY: the caller passes a whole event; each copy stays within its 16 bytes.
+    unsafe {
+        (*event).family = family;
+        zero(&raw mut (*event).laddr);
+        zero(&raw mut (*event).raddr);
+        let (local, remote) = (
+            (&raw mut (*event).laddr).cast::<u8>(),
+            (&raw mut (*event).raddr).cast::<u8>(),
+        );
+        if family == AF_INET6 {
+            copy(local, 16, sk.wrapping_add(offset!(sock_v6_rcv_saddr)));
+            copy(remote, 16, sk.wrapping_add(offset!(sock_v6_daddr)));
+        } else if family == AF_INET {
+            copy(local, 4, sk.wrapping_add(offset!(sock_rcv_saddr)));
+            copy(remote, 4, sk.wrapping_add(offset!(sock_daddr)));
+        }
+    }
+}

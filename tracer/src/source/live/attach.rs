@@ -1,0 +1,331 @@
+//! Loads the BPF object and attaches its programs, by probing what the kernel accepts rather than by
+//! its version. Never gives up a hook silently: each is told with how it is attached or why not.
+
+use std::{fmt, fs, io, os::fd::AsFd, os::fd::AsRawFd, path::Path};
+
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap, MapError},
+    programs::{Program, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
+};
+use tracer_common::{Config, Offsets};
+
+use super::{
+    hooks::{Attachment, HOOKS, Hook, Subject},
+    offsets::{KernelTypes, VMLINUX_BTF},
+};
+use crate::model::{HookState, Pid, Selection};
+
+/// The kernel half, built by the build script.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
+
+/// Which attach methods may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// The best that the kernel accepts.
+    #[default]
+    Auto,
+    /// fentry and fexit only.
+    Fentry,
+    /// Breakpoints only, as on kernels that refuse the others.
+    Kprobe,
+}
+
+/// What the kernel half is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to watch.
+    pub selection: Selection,
+    /// Descriptor events streamed for one process in one second.
+    pub fd_budget: u64,
+    /// Size of the ring buffer, a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Which attach methods may be used.
+    pub method: Method,
+    /// A random number, new for each run.
+    pub sock_secret: u64,
+    /// The collector's own pid, which is never traced.
+    pub own_pid: Pid,
+}
+
+/// Why nothing can be watched.
+#[derive(Debug)]
+pub enum AttachError {
+    /// The kernel does not tell its types, or not as needed.
+    Types(anyhow::Error),
+    /// The BPF object could not be loaded.
+    Load(EbpfError),
+    /// A map could not be used.
+    Map(MapError),
+    /// The BPF object lacks a part: the build is broken.
+    Object(&'static str),
+    /// The ring buffer cannot be read.
+    Ring(io::Error),
+    /// Not one hook of what is to be watched could be attached; the reason of the first.
+    NoHooks(String),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Types(error) => write!(f, "the kernel's description of its types: {error:#}"),
+            Self::Load(error) => write!(f, "loading the BPF object: {}", with_causes(error)),
+            Self::Map(error) => write!(f, "a BPF map: {}", with_causes(error)),
+            Self::Object(name) => write!(f, "the BPF object has no {name}: build tracer anew"),
+            Self::Ring(error) => write!(f, "the ring buffer: {error}"),
+            Self::NoHooks(reason) => write!(f, "no hook could be attached: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}
+
+impl From<MapError> for AttachError {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+/// An error with its causes on one line; the verifier's log, which can be pages long, only at debug
+/// level.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let message = error.to_string();
+        log::debug!("{message}");
+        let line = message.lines().next().unwrap_or_default();
+        if !text.contains(line) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(line);
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// A program that is attached.
+pub(super) struct AttachedProgram {
+    fd: aya::programs::ProgramFd,
+}
+
+impl AttachedProgram {
+    /// Runs that the kernel skipped because the program was interrupted by itself on the same CPU;
+    /// 0 where the kernel does not tell (before 5.12).
+    pub(super) fn skipped_runs(&self) -> u64 {
+        let path = format!("/proc/self/fdinfo/{}", self.fd.as_fd().as_raw_fd());
+        let Ok(info) = fs::read_to_string(path) else {
+            return 0;
+        };
+        info.lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:"))
+            .and_then(|number| number.trim().parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// The loaded object with what could be attached.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) programs: Vec<AttachedProgram>,
+    pub(super) hooks: Vec<HookState>,
+}
+
+/// What the kernel offers, found by trying.
+struct Kernel {
+    types: KernelTypes,
+    btf: Btf,
+    offsets: Offsets,
+}
+
+/// Loads the object and attaches all hooks that the selection needs.
+pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
+    let types = KernelTypes::read(Path::new(VMLINUX_BTF)).map_err(AttachError::Types)?;
+    let offsets = types.offsets().map_err(AttachError::Types)?;
+    let btf = Btf::from_sys_fs().map_err(|error| AttachError::Load(error.into()))?;
+    let kernel = Kernel { types, btf, offsets };
+
+    let mut config = Config {
+        sock_secret: options.sock_secret,
+        budget_per_second: options.fd_budget,
+        // A quarter of the ring: early enough that a burst still finds room while the loop wakes.
+        wakeup_bytes: u64::from(options.ring_bytes / 4),
+        own_pid: options.own_pid.0,
+        filter_ports: u8::from(!options.selection.ports.is_empty()),
+        filter_pids: u8::from(!options.selection.pids.is_empty()),
+        has_socket_cookie: 1,
+        has_task_pt_regs: u8::from(
+            // Tracing programs cannot be probed for, but share this helper with kprobes.
+            is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_task_pt_regs)
+                .unwrap_or(false),
+        ),
+    };
+    let mut ebpf = open(options, &config, &kernel)?;
+    let mut tracing = options.method != Method::Kprobe;
+    if tracing {
+        // One program tells whether tracing programs work, and whether they have the helper.
+        if let Err(first) = probe(&mut ebpf, &kernel) {
+            config.has_socket_cookie = 0;
+            ebpf = open(options, &config, &kernel)?;
+            if let Err(second) = probe(&mut ebpf, &kernel) {
+                log::debug!("no tracing programs: {first}; without the cookie helper: {second}");
+                tracing = false;
+                ebpf = open(options, &config, &kernel)?;
+            }
+        }
+        // A loaded program may be loaded only once: begin with a fresh object.
+        if tracing {
+            ebpf = open(options, &config, &kernel)?;
+        }
+    } else {
+        config.has_socket_cookie = 0;
+        ebpf = open(options, &config, &kernel)?;
+    }
+    select(&mut ebpf, &options.selection)?;
+    attach_all(ebpf, &kernel, options, tracing)
+}
+
+fn open(options: &Options, config: &Config, kernel: &Kernel) -> Result<Ebpf, AttachError> {
+    EbpfLoader::new()
+        .btf(Some(&kernel.btf))
+        .override_global("CONFIG", config, true)
+        .override_global("OFFSETS", &kernel.offsets, true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(AttachError::Load)
+}
+
+fn probe(ebpf: &mut Ebpf, kernel: &Kernel) -> Result<(), String> {
+    let program = ebpf.program_mut("tcp_connect").ok_or("no such program")?;
+    load_and_attach(program, "tcp_connect", Attachment::Entry, kernel)
+        .map_err(|error| with_causes(&error))
+}
+
+/// Tells the kernel half the ports and processes that the user selected.
+fn select(ebpf: &mut Ebpf, selection: &Selection) -> Result<(), AttachError> {
+    let ports = ebpf.map_mut("PORTS").ok_or(AttachError::Object("PORTS"))?;
+    let mut ports: Array<_, u64> = Array::try_from(ports)?;
+    for port in &selection.ports {
+        let word = u32::from(port / 64);
+        let bits = ports.get(&word, 0)? | 1 << (port % 64);
+        ports.set(word, bits, 0)?;
+    }
+    let pids = ebpf.map_mut("PIDS").ok_or(AttachError::Object("PIDS"))?;
+    let mut pids: HashMap<_, u32, u8> = HashMap::try_from(pids)?;
+    for pid in &selection.pids {
+        pids.insert(pid.0, 1, 0)?;
+    }
+    Ok(())
+}
+
+fn attach_all(
+    mut ebpf: Ebpf,
+    kernel: &Kernel,
+    options: &Options,
+    tracing: bool,
+) -> Result<Loaded, AttachError> {
+    let mut programs = Vec::new();
+    let mut hooks = Vec::new();
+    let wanted = HOOKS.iter().filter(|hook| match hook.subject {
+        Subject::Tcp => options.selection.tcp,
+        Subject::Fds => options.selection.fds,
+        Subject::Processes => true,
+    });
+    let mut any = false;
+    for hook in wanted {
+        let mut state = HookState {
+            hook: hook.function.to_owned(),
+            provides: hook.provides.to_owned(),
+            ..HookState::default()
+        };
+        match attach_hook(&mut ebpf, hook, kernel, options.method, tracing) {
+            Ok((program, attachment)) => {
+                any |= hook.subject != Subject::Processes;
+                programs.push(program);
+                state.attached = Some(attachment.name().to_owned());
+            }
+            Err(_) if !hook.expected => continue,
+            Err(reason) => state.reason = reason,
+        }
+        hooks.push(state);
+    }
+    if any {
+        Ok(Loaded { ebpf, programs, hooks })
+    } else {
+        let reason = hooks.into_iter().map(|hook| hook.reason).find(|reason| !reason.is_empty());
+        Err(AttachError::NoHooks(reason.unwrap_or_default()))
+    }
+}
+
+/// Attaches the first program of a hook that the kernel accepts; else says why each was refused.
+fn attach_hook(
+    ebpf: &mut Ebpf,
+    hook: &Hook,
+    kernel: &Kernel,
+    method: Method,
+    tracing: bool,
+) -> Result<(AttachedProgram, Attachment), String> {
+    let mut reasons = Vec::new();
+    for &(name, attachment) in hook.programs {
+        let allowed = match attachment {
+            Attachment::ExitOfParameters(count)
+                if kernel.types.parameters(hook.function) != Some(count) =>
+            {
+                continue;
+            }
+            Attachment::Kprobe | Attachment::Kretprobe => method != Method::Fentry,
+            Attachment::RawTracepoint => true,
+            _ => tracing,
+        };
+        if !allowed {
+            reasons.push(format!("{}: not available here", attachment.name()));
+            continue;
+        }
+        let attached = ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the BPF object has no {name}"))
+            .and_then(|program| {
+                load_and_attach(program, hook.function, attachment, kernel)
+                    .and_then(|()| program.fd()?.try_clone().map_err(ProgramError::from))
+                    .map_err(|error| format!("{}: {}", attachment.name(), with_causes(&error)))
+            });
+        match attached {
+            Ok(fd) => return Ok((AttachedProgram { fd }, attachment)),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+fn load_and_attach(
+    program: &mut Program,
+    function: &str,
+    attachment: Attachment,
+    kernel: &Kernel,
+) -> Result<(), ProgramError> {
+    log::debug!("loading {function} by {}", attachment.name());
+    match program {
+        Program::FEntry(program) => {
+            program.load(function, &kernel.btf)?;
+            program.attach()?;
+        }
+        Program::FExit(program) => {
+            program.load(function, &kernel.btf)?;
+            program.attach()?;
+        }
+        Program::KProbe(program) => {
+            program.load()?;
+            program.attach(function, 0)?;
+        }
+        Program::RawTracePoint(program) => {
+            program.load()?;
+            program.attach(function)?;
+        }
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The maps that the kernel half fills, as typed tables; never more than reading them.
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+};
+use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters};
+
+use super::AttachError;
+use crate::model::Pid;
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, AttachError> {
+    ebpf.take_map(name).ok_or(AttachError::Object(name))
+}
+
+/// The ring buffer that events come through.
+pub(super) fn take_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, AttachError> {
+    Ok(RingBuf::try_from(take(ebpf, "EVENTS")?)?)
+}
+
+/// What became of every event.
+pub(super) struct StatsTable(PerCpuArray<MapData, EventStats>);
+
+impl StatsTable {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, AttachError> {
+        Ok(Self(PerCpuArray::try_from(take(ebpf, "STATS")?)?))
+    }
+
+    /// The counters of each kind, summed over the CPUs.
+    pub(super) fn read(&self) -> Result<[EventStats; EventKind::COUNT], MapError> {
+        let mut by_kind = [EventStats::default(); EventKind::COUNT];
+        for kind in EventKind::ALL {
+            let sum = &mut by_kind[kind as usize];
+            for cpu in self.0.get(&(kind as u32), 0)?.iter() {
+                sum.seen += cpu.seen;
+                sum.streamed += cpu.streamed;
+                sum.counted_only += cpu.counted_only;
+                sum.filtered += cpu.filtered;
+                sum.ring_full += cpu.ring_full;
+                sum.map_full += cpu.map_full;
+                sum.read_failed += cpu.read_failed;
+            }
+        }
+        Ok(by_kind)
+    }
+}
+
+/// The exact totals of each process that is alive (or whose end could not be told).
+pub struct ProcessTable(HashMap<MapData, u32, ProcessCounters>);
+
+impl ProcessTable {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, AttachError> {
+        Ok(Self(HashMap::try_from(take(ebpf, "PROCESSES")?)?))
+    }
+
+    /// Every process with its totals. A process that comes or goes meanwhile may be missed: the
+    /// next reading has it, or its last event.
+    pub fn read(&self) -> impl Iterator<Item = (Pid, ProcessCounters)> {
+        self.0.iter().filter_map(Result::ok).map(|(pid, counters)| (Pid(pid), counters))
+    }
+
+    /// Descriptors that a process got less those it closed since it was first seen; `None` where it
+    /// has not been.
+    pub fn net_fds(&self, pid: Pid) -> Option<i64> {
+        let counters = self.0.get(&pid.0, 0).ok()?;
+        let sum = |of_kind: &[u64; FdKind::COUNT]| of_kind.iter().sum::<u64>();
+        let (got, closed) = (sum(&counters.fds_got_of_kind), sum(&counters.fds_closed_of_kind));
+        Some(got.wrapping_sub(closed).cast_signed())
+    }
+}

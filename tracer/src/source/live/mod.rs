@@ -1,0 +1,78 @@
+//! The running kernel as a source: loads the BPF object, attaches it, drains its ring buffer and
+//! reads its counters. Never looks anything up on the host.
+
+mod attach;
+mod hooks;
+mod maps;
+mod offsets;
+mod ring;
+
+pub use attach::{AttachError, Method, Options};
+pub use hooks::{HOOKS, Hook};
+pub use maps::ProcessTable;
+pub use ring::{Batch, Drain};
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use aya::Ebpf;
+
+use crate::model::{HookState, Losses};
+
+/// The attached programs. Dropping it detaches them.
+pub struct Live {
+    ebpf: Ebpf,
+    attached: Vec<attach::AttachedProgram>,
+    hooks: Vec<HookState>,
+    stats: maps::StatsTable,
+    processes: Arc<ProcessTable>,
+}
+
+impl Live {
+    /// Loads and attaches everything that this kernel lets us attach, and starts draining the ring
+    /// buffer into the returned [`Drain`]. Fails, with what is missing and what to do, where
+    /// nothing useful can be attached.
+    pub fn start(options: &Options) -> Result<(Self, Drain), AttachError> {
+        let mut loaded = attach::load(options)?;
+        let ring = maps::take_ring(&mut loaded.ebpf)?;
+        let stats = maps::StatsTable::take(&mut loaded.ebpf)?;
+        let processes = Arc::new(ProcessTable::take(&mut loaded.ebpf)?);
+        let drain = Drain::start(ring).map_err(AttachError::Ring)?;
+        Ok((
+            Self {
+                ebpf: loaded.ebpf,
+                attached: loaded.programs,
+                hooks: loaded.hooks,
+                stats,
+                processes,
+            },
+            drain,
+        ))
+    }
+
+    /// Each hook and how it is attached.
+    pub fn hooks(&self) -> &[HookState] {
+        &self.hooks
+    }
+
+    /// The kernel half's own log, for [`log`]; `None` (with a message) where it cannot be read.
+    pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+            .inspect_err(|error| log::warn!("the BPF programs' own log cannot be read: {error}"))
+            .ok()
+    }
+
+    /// The exact totals of each process, which other threads may read too.
+    pub fn processes(&self) -> Arc<ProcessTable> {
+        Arc::clone(&self.processes)
+    }
+
+    /// What became of all events so far, but for what only the collector knows.
+    pub fn losses(&self) -> Result<Losses> {
+        Ok(Losses {
+            by_kind: self.stats.read()?,
+            kernel_skipped: self.attached.iter().map(attach::AttachedProgram::skipped_runs).sum(),
+            ..Losses::default()
+        })
+    }
+}
