@@ -1,0 +1,501 @@
+//! The words of the command line: what they are, what each means, and which go together; never what
+//! is done about them.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap_verbosity_flag::{Verbosity, WarnLevel};
+
+use crate::{
+    analysis::Thresholds,
+    model::{Nanos, Pid, Selection},
+    sink::ColorWhen,
+};
+
+/// The codes that tracer ends with.
+pub mod exit {
+    /// All went well.
+    pub const CLEAN: u8 = 0;
+    /// Something failed on the way.
+    pub const FAILURE: u8 = 1;
+    /// This machine cannot trace, or the command line is wrong (clap's code for it).
+    pub const CANNOT_TRACE: u8 = 2;
+    /// There was a verdict, and `--fail-on-verdict` asked for this.
+    pub const VERDICT: u8 = 3;
+}
+
+/// The shortest `--interval`: a person reads no faster, and each refresh costs a report.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// The smallest `--ring-size`: one page, the least that the kernel takes.
+const RING_BYTES_MIN: u32 = 4 << 10;
+
+/// The largest `--ring-size`: the kernel maps the data twice into a 32-bit range of offsets.
+const RING_BYTES_MAX: u32 = 1 << 30;
+
+const EXAMPLES: &str = "\
+Examples:
+  Who keeps opening and closing connections to port 2181? Watch until Ctrl-C:
+      sudo tracer watch --port 2181
+  Half a minute, for a script: the verdicts as JSON, exit code 3 if there was one:
+      sudo tracer watch --port 2181 --duration 30s --format json --fail-on-verdict
+  Who fills the descriptor table of process 4711?
+      sudo tracer watch --pid 4711 --no-tcp
+  Whose are these TIME_WAIT sockets?
+      sudo tracer timewait --port 2181
+  What can tracer do on this machine, and what is missing?
+      tracer doctor
+
+Exit codes:
+  0  all went well
+  1  something failed on the way
+  2  this machine cannot trace (`tracer doctor` says why), or the command line is wrong
+  3  there was a verdict, with --fail-on-verdict
+
+Environment:
+  NO_COLOR  no colours, unless --color always
+  RUST_LOG  what to log to standard error, such as debug or tracer=trace; goes before -v and -q";
+
+/// Names the process and thread behind flapping connections, TIME_WAIT sockets and descriptor
+/// bursts.
+///
+/// Two stories it was made for: a client that opened and closed connections to port 2181 all day,
+/// while netstat showed TIME_WAIT sockets that belonged to nobody; and a service that ran out of
+/// file descriptors in seconds, with no trace of who had opened them once it was restarted.
+///
+/// It watches the kernel with eBPF, where the process itself acts, so that it can say who: process,
+/// thread, executable, container. It changes nothing. It needs root and Linux 5.10 or later;
+/// `tracer doctor` says what exactly, and what this machine has of it.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, after_long_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much is logged to standard error.
+    #[command(flatten)]
+    pub verbosity: Verbosity<WarnLevel>,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch connections and descriptors, and say who does what is wrong with them
+    ///
+    /// On a terminal the report refreshes in place: verdicts first, then processes by activity,
+    /// then `TIME_WAIT` sockets by owner, then what was lost. In a pipe each verdict is printed as
+    /// it is made, and the report at the end. Ctrl-C ends it with the last report.
+    #[command(after_long_help = EXAMPLES)]
+    Watch(Box<WatchArgs>),
+    /// List TIME_WAIT sockets with the processes that they belonged to
+    ///
+    /// The columns are netstat's, with the one filled in that netstat cannot: the kernel no longer
+    /// knows the owner of a `TIME_WAIT` socket, so tracer must have seen its connection. Each lasts
+    /// 60 seconds: after watching so long, every one that is listed has its owner.
+    #[command(after_long_help = EXAMPLES)]
+    Timewait(TimewaitArgs),
+    /// Check whether this machine can be traced, and what is missing
+    ///
+    /// Each check says yes or no, what is lost without it, and what to do. Works without root as
+    /// far as it can.
+    #[command(after_long_help = EXAMPLES)]
+    Doctor(DoctorArgs),
+}
+
+/// How `tracer watch` is to watch.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Only connections with this port on either side; repeat it or separate by commas
+    #[arg(
+        short, long = "port", value_name = "PORT", value_delimiter = ',',
+        conflicts_with = "no_tcp", value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub ports: Vec<u16>,
+    /// Only this process, in the host's numbering; repeat it or separate by commas
+    #[arg(
+        long = "pid", value_name = "PID", value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub pids: Vec<u32>,
+    /// Stop after so long, such as 30s or 5m [default: at Ctrl-C]
+    #[arg(short, long, value_name = "TIME", value_parser = positive_time)]
+    pub duration: Option<Duration>,
+    /// Refresh the report each so long, at least 100ms
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// What to print: a report for people, or one JSON object a line (see docs/fields.md)
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Create this file once every hook is attached, so that a script can wait for it
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Do not watch descriptors
+    #[arg(long, conflicts_with = "no_tcp")]
+    pub no_fds: bool,
+    /// Do not watch connections
+    #[arg(long)]
+    pub no_tcp: bool,
+    /// End with exit code 3 if there was a verdict
+    #[arg(long)]
+    pub fail_on_verdict: bool,
+    /// What it costs.
+    #[command(flatten)]
+    pub cost: CostArgs,
+    /// When it speaks up.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
+    /// Attach in this way only, to test the fall-back
+    #[arg(long, hide = true, value_name = "HOW", default_value = "auto")]
+    pub attach: AttachMode,
+}
+
+impl WatchArgs {
+    /// What the user selected.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection {
+            ports: sorted(self.ports.clone()),
+            pids: sorted(self.pids.iter().copied().map(Pid).collect()),
+            tcp: !self.no_tcp,
+            fds: !self.no_fds,
+        }
+    }
+}
+
+/// What watching may cost.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cost")]
+pub struct CostArgs {
+    /// Descriptor events with paths that one process may send in one second; what is beyond is
+    /// counted only. 0 counts all and sends none. A process chosen by --pid is sent whole
+    #[arg(long, value_name = "EVENTS", default_value_t = 1000)]
+    pub fd_budget: u64,
+    /// Size of the buffer between kernel and tracer in bytes, K or M: a power of two
+    #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = ring_bytes)]
+    pub ring_size: u32,
+}
+
+/// The thresholds that the command line can change; the others, and the reason for each default,
+/// are in [`Thresholds`].
+#[derive(Debug, Args)]
+#[command(next_help_heading = "When it speaks up")]
+pub struct ThresholdArgs {
+    /// Flapping: connections without a useful exchange
+    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().flapping_count)]
+    pub flap_count: u64,
+    /// Flapping: within this time
+    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().flapping_window))]
+    pub flap_window: Duration,
+    /// Churn: connections with a useful exchange, of one client
+    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().churn_count)]
+    pub churn_count: u64,
+    /// Churn: within this time
+    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().churn_window))]
+    pub churn_window: Duration,
+    /// Flapping and churn: the longest life of a connection that counts
+    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().short_lifetime))]
+    pub short_lifetime: Duration,
+    /// Failing connects: failures in a row
+    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().failing_count)]
+    pub fail_count: u64,
+    /// Failing connects: within this time
+    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().failing_window))]
+    pub fail_window: Duration,
+    /// Descriptor burst: files opened and kept open
+    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().burst_files)]
+    pub burst_files: u64,
+    /// Descriptor burst: within this time
+    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().burst_window))]
+    pub burst_window: Duration,
+}
+
+impl From<&ThresholdArgs> for Thresholds {
+    fn from(args: &ThresholdArgs) -> Self {
+        Self {
+            flapping_count: args.flap_count,
+            flapping_window: nanos(args.flap_window),
+            churn_count: args.churn_count,
+            churn_window: nanos(args.churn_window),
+            short_lifetime: nanos(args.short_lifetime),
+            failing_count: args.fail_count,
+            failing_window: nanos(args.fail_window),
+            burst_files: args.burst_files,
+            burst_window: nanos(args.burst_window),
+            ..Self::default()
+        }
+    }
+}
+
+/// How `tracer timewait` is to watch and list.
+#[derive(Debug, Args)]
+pub struct TimewaitArgs {
+    /// Only sockets with this port on either side; repeat it or separate by commas
+    #[arg(
+        short, long = "port", value_name = "PORT", value_delimiter = ',',
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub ports: Vec<u16>,
+    /// Watch so long before listing; 0s lists at once, without owners. Ctrl-C lists earlier
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub watch_for: Duration,
+    /// What to print: netstat's columns, or one JSON object a line (see docs/fields.md)
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Create this file once every hook is attached, so that a script can wait for it
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+impl TimewaitArgs {
+    /// What the user selected: connections only.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection {
+            ports: sorted(self.ports.clone()),
+            fds: false,
+            ..Selection::default()
+        }
+    }
+}
+
+/// How `tracer doctor` is to tell what it found.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// What to print: a list for people, or one JSON object a line
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// How the probes are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AttachMode {
+    /// As the kernel allows, fentry first.
+    #[default]
+    Auto,
+    /// As fentry and fexit only.
+    Fentry,
+    /// As kprobes and kretprobes only.
+    Kprobe,
+}
+
+fn defaults() -> Thresholds {
+    Thresholds::default()
+}
+
+/// A span as `--help` shows it and as it is read again.
+fn text(span: Nanos) -> String {
+    humantime::format_duration(Duration::from_nanos(span.0)).to_string()
+}
+
+fn nanos(time: Duration) -> Nanos {
+    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn count() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// Each once, in order, so that the same selection is told in the same way.
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items.dedup();
+    items
+}
+
+fn positive_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() {
+        return Err("must be longer than nothing".to_owned());
+    }
+    Ok(time)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < INTERVAL_MIN {
+        let least = humantime::format_duration(INTERVAL_MIN);
+        return Err(format!("must be at least {least}"));
+    }
+    Ok(time)
+}
+
+/// A ring buffer's size: the kernel takes powers of two only, of whole pages.
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let number: u32 = digits
+        .parse()
+        .map_err(|_| "expected bytes, or a number with K or M, such as 4M".to_owned())?;
+    number
+        .checked_mul(unit)
+        .filter(|bytes| {
+            bytes.is_power_of_two() && (RING_BYTES_MIN..=RING_BYTES_MAX).contains(bytes)
+        })
+        .ok_or_else(|| "must be a power of two from 4K to 1024M".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn watch(words: &str) -> Result<WatchArgs, clap::Error> {
+        let words = ["tracer", "watch"]
+            .into_iter()
+            .chain(words.split_whitespace());
+        match Cli::try_parse_from(words)?.command {
+            Command::Watch(args) => Ok(*args),
+            other => panic!("not watch: {other:?}"),
+        }
+    }
+
+    fn refusal(words: &str) -> String {
+        watch(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_options_all_is_watched_by_the_default_thresholds() {
+        let args = watch("").unwrap();
+        assert_eq!(args.selection(), Selection::default());
+        assert_eq!(Thresholds::from(&args.thresholds), Thresholds::default());
+        assert_eq!(args.interval, Duration::from_secs(1));
+        assert_eq!(args.duration, None);
+        assert_eq!(args.format, Format::Table);
+        assert_eq!(args.cost.fd_budget, 1000);
+        assert_eq!(args.cost.ring_size, 4 << 20);
+        assert_eq!(args.attach, AttachMode::Auto);
+    }
+
+    #[test]
+    fn ports_and_pids_repeat_and_take_commas() {
+        let args = watch("--port 2181,443 --port 80 --port 80 --pid 7 --pid 5,6").unwrap();
+        assert_eq!(
+            args.selection(),
+            Selection {
+                ports: vec![80, 443, 2181],
+                pids: vec![Pid(5), Pid(6), Pid(7)],
+                tcp: true,
+                fds: true,
+            }
+        );
+    }
+
+    #[test]
+    fn each_threshold_reaches_the_engine() {
+        let args = watch(
+            "--flap-count 1 --flap-window 2s --churn-count 3 --churn-window 4s --short-lifetime 5s \
+             --fail-count 6 --fail-window 7s --burst-files 8 --burst-window 1m30s",
+        )
+        .unwrap();
+        assert_eq!(
+            Thresholds::from(&args.thresholds),
+            Thresholds {
+                flapping_count: 1,
+                flapping_window: Nanos::from_secs(2),
+                churn_count: 3,
+                churn_window: Nanos::from_secs(4),
+                short_lifetime: Nanos::from_secs(5),
+                failing_count: 6,
+                failing_window: Nanos::from_secs(7),
+                burst_files: 8,
+                burst_window: Nanos::from_secs(90),
+                ..Thresholds::default()
+            }
+        );
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for words in ["--no-tcp --no-fds", "--no-tcp --port 80"] {
+            let error = watch(words).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{words}");
+            assert_eq!(error.exit_code(), i32::from(exit::CANNOT_TRACE), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(refusal("--port 0").contains("0 is not in 1..=65535"));
+        assert!(refusal("--port 65536").contains("65536 is not in 1..=65535"));
+        assert!(refusal("--pid 0").contains("0 is not in 1..=4294967295"));
+        assert!(refusal("--duration 0s").contains("must be longer than nothing"));
+        assert!(refusal("--duration 30").contains("time unit needed"));
+        assert!(refusal("--interval 99ms").contains("must be at least 100ms"));
+        assert!(refusal("--flap-count 0").contains("0 is not in 1.."));
+        assert!(refusal("--burst-window 0s").contains("must be longer than nothing"));
+    }
+
+    #[test]
+    fn a_ring_has_a_power_of_two_of_bytes() {
+        assert_eq!(ring_bytes("4096"), Ok(4096));
+        assert_eq!(ring_bytes("256k"), Ok(256 << 10));
+        assert_eq!(ring_bytes("4M"), Ok(4 << 20));
+        assert_eq!(ring_bytes("1024M"), Ok(1 << 30));
+        let not_a_ring = Err("must be a power of two from 4K to 1024M".to_owned());
+        for text in ["0", "2K", "3M", "2048M", "4095M"] {
+            assert_eq!(ring_bytes(text), not_a_ring, "{text}");
+        }
+        for text in ["", "M", "4G", "-4M", "4 M", "4é"] {
+            assert_eq!(
+                ring_bytes(text),
+                Err("expected bytes, or a number with K or M, such as 4M".to_owned()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn timewait_watches_connections_only() {
+        let cli = Cli::try_parse_from(["tracer", "timewait", "--port", "2181", "--for", "0s"]);
+        let Command::Timewait(args) = cli.unwrap().command else {
+            panic!("not timewait");
+        };
+        assert_eq!(args.watch_for, Duration::ZERO);
+        assert_eq!(
+            args.selection(),
+            Selection {
+                ports: vec![2181],
+                pids: Vec::new(),
+                tcp: true,
+                fds: false,
+            }
+        );
+    }
+
+    #[test]
+    fn help_teaches() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in [
+            "Examples:",
+            "Exit codes:",
+            "NO_COLOR",
+            "RUST_LOG",
+            "watch",
+            "doctor",
+        ] {
+            assert!(help.contains(word), "{word}");
+        }
+    }
+}

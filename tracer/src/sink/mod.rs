@@ -1,0 +1,20 @@
+//! Shows what the engine concluded: reports to text or JSON, and frames to the terminal; never a
+//! threshold, and never a conclusion of its own.
+
+mod clock;
+mod completeness;
+mod errno;
+mod escape;
+mod grid;
+pub mod json;
+mod look;
+pub mod screen;
+mod sentence;
+pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod timewait;
+mod units;
+
+pub use escape::Escaped;
+pub use look::{ColorWhen, Look};
