@@ -33,6 +33,9 @@ const RING_BYTES_MIN: u32 = 4 << 10;
 /// The largest `--ring-size`: the kernel maps the data twice into a 32-bit range of offsets.
 const RING_BYTES_MAX: u32 = 1 << 30;
 
+/// The part of the help that all commands have in common.
+const GENERAL: &str = "Logging and colours";
+
 const EXAMPLES: &str = "\
 Examples:
   Who keeps opening and closing connections to port 2181? Watch until Ctrl-C:
@@ -73,10 +76,10 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// How much is logged to standard error.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = GENERAL)]
     pub verbosity: Verbosity<WarnLevel>,
     /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = GENERAL)]
     pub color: ColorWhen,
 }
 
@@ -86,14 +89,14 @@ pub enum Command {
     /// Watch connections and descriptors, and say who does what is wrong with them
     ///
     /// On a terminal the report refreshes in place: verdicts first, then processes by activity,
-    /// then `TIME_WAIT` sockets by owner, then what was lost. In a pipe each verdict is printed as
+    /// then TIME_WAIT sockets by owner, then what was lost. In a pipe each verdict is printed as
     /// it is made, and the report at the end. Ctrl-C ends it with the last report.
     #[command(after_long_help = EXAMPLES)]
     Watch(Box<WatchArgs>),
     /// List TIME_WAIT sockets with the processes that they belonged to
     ///
     /// The columns are netstat's, with the one filled in that netstat cannot: the kernel no longer
-    /// knows the owner of a `TIME_WAIT` socket, so tracer must have seen its connection. Each lasts
+    /// knows the owner of a TIME_WAIT socket, so tracer must have seen its connection. Each lasts
     /// 60 seconds: after watching so long, every one that is listed has its owner.
     #[command(after_long_help = EXAMPLES)]
     Timewait(TimewaitArgs),
@@ -110,7 +113,7 @@ pub enum Command {
 pub struct WatchArgs {
     /// Only connections with this port on either side; repeat it or separate by commas
     #[arg(
-        short, long = "port", value_name = "PORT", value_delimiter = ',',
+        long = "port", value_name = "PORT", value_delimiter = ',',
         conflicts_with = "no_tcp", value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub ports: Vec<u16>,
@@ -234,7 +237,7 @@ impl From<&ThresholdArgs> for Thresholds {
 pub struct TimewaitArgs {
     /// Only sockets with this port on either side; repeat it or separate by commas
     #[arg(
-        short, long = "port", value_name = "PORT", value_delimiter = ',',
+        long = "port", value_name = "PORT", value_delimiter = ',',
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub ports: Vec<u16>,

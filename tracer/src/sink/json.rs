@@ -1,19 +1,26 @@
 //! Writes what the engine concluded as one JSON object a line, for machines; never a key that
 //! `docs/fields.md` does not explain, and never a key less where something is not known.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+mod lines;
 
-use serde::{Serialize, Serializer};
-use tracer_common::{EventKind, EventStats, Role};
+use std::net::IpAddr;
+
+use serde::Serialize;
+use tracer_common::Role;
 
 use crate::{
     analysis::report::{
-        Connections, FailingConnects, FdBurst, Finding, Identity, ProcessRow, Report, TimeWaitRow,
-        Verdict,
+        Connections, FailingConnects, FdBurst, Finding, ProcessRow, Report, TimeWaitRow, Verdict,
     },
-    model::{HookState, Losses, Nanos, Pid, Session, Tid},
+    model::{HookState, Nanos, Session},
 };
 
+use self::lines::{
+    ClosedByObject, ConnectionsFields, EndLine, EventsObject, EvictedObject, FailingConnectsFields,
+    FdBurstFields, FindingFields, HookObject, PatternObject, PeerObject, ProcessFields,
+    ProcessLine, SelectionObject, StartLine, StatsLine, ThreadFields, TimeWaitLine, VerdictLine,
+    known,
+};
 use super::{clock::rfc3339, completeness::is_complete, errno, sentence};
 
 /// The line that comes first: how, where and what is watched.
@@ -158,303 +165,6 @@ pub fn report_lines(report: &Report) -> String {
     lines
 }
 
-#[derive(Serialize)]
-struct StartLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    ts: String,
-    host: &'a str,
-    kernel: &'a str,
-    version: &'a str,
-    selection: SelectionObject<'a>,
-    hooks: Vec<HookObject<'a>>,
-}
-
-#[derive(Serialize)]
-struct SelectionObject<'a> {
-    ports: &'a [u16],
-    pids: &'a [Pid],
-    tcp: bool,
-    fds: bool,
-}
-
-#[derive(Serialize)]
-struct HookObject<'a> {
-    name: &'a str,
-    attached: Option<&'a str>,
-    provides: &'a str,
-    reason: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct VerdictLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    verdict: &'static str,
-    id: u64,
-    update: u32,
-    text: String,
-    #[serde(flatten)]
-    process: ProcessFields<'a>,
-    #[serde(flatten)]
-    thread: ThreadFields<'a>,
-    children: Option<u64>,
-    first_seen: String,
-    last_seen: String,
-    ongoing: bool,
-    lossy: bool,
-    #[serde(flatten)]
-    finding: FindingFields<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum FindingFields<'a> {
-    Connections(ConnectionsFields),
-    FailingConnects(FailingConnectsFields),
-    FdBurst(FdBurstFields<'a>),
-}
-
-/// Who did it: the process.
-#[derive(Serialize)]
-struct ProcessFields<'a> {
-    pid: Option<Pid>,
-    ns_pid: Option<u32>,
-    comm: Option<&'a str>,
-    exe: Option<&'a str>,
-    cmdline: Option<&'a str>,
-    user: Option<&'a str>,
-    container: Option<&'a str>,
-    ppid: Option<Pid>,
-    parent_comm: Option<&'a str>,
-    started: Option<String>,
-    ended: bool,
-}
-
-impl<'a> ProcessFields<'a> {
-    fn new(session: &Session, who: &'a Identity) -> Self {
-        Self {
-            pid: who.pid,
-            ns_pid: who.ns_pid,
-            comm: known(&who.comm),
-            exe: who.exe.as_deref(),
-            cmdline: who.cmdline.as_deref(),
-            user: who.user.as_deref(),
-            container: who.container.as_deref(),
-            ppid: who.ppid,
-            parent_comm: who.parent_comm.as_deref(),
-            started: who.start.map(|start| rfc3339(session, start)),
-            ended: who.ended,
-        }
-    }
-}
-
-/// Who did it: the thread.
-#[derive(Serialize)]
-struct ThreadFields<'a> {
-    tid: Option<Tid>,
-    nid: Option<String>,
-    thread: Option<&'a str>,
-}
-
-impl<'a> ThreadFields<'a> {
-    fn new(who: &'a Identity) -> Self {
-        Self {
-            tid: who.tid,
-            nid: who.tid.map(|tid| format!("{:#x}", tid.0)),
-            thread: who.thread.as_deref(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ConnectionsFields {
-    role: Option<&'static str>,
-    laddr: IpAddr,
-    lport: Option<u16>,
-    raddr: IpAddr,
-    rport: Option<u16>,
-    peers: Vec<PeerObject>,
-    count: u64,
-    rate_per_min: f64,
-    period_ms: Option<f64>,
-    period_min_ms: Option<f64>,
-    period_max_ms: Option<f64>,
-    lifetime_p50_ms: Option<f64>,
-    lifetime_p99_ms: Option<f64>,
-    tx_bytes: u64,
-    rx_bytes: u64,
-    closed_by: ClosedByObject,
-    failed: u64,
-    time_wait_now: u64,
-}
-
-#[derive(Serialize)]
-struct PeerObject {
-    addr: IpAddr,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct ClosedByObject {
-    local: Option<f64>,
-    remote: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct FailingConnectsFields {
-    role: &'static str,
-    laddr: IpAddr,
-    lport: Option<u16>,
-    raddr: IpAddr,
-    rport: Option<u16>,
-    peers: Vec<PeerObject>,
-    count: u64,
-    rate_per_min: f64,
-    period_ms: Option<f64>,
-    period_min_ms: Option<f64>,
-    period_max_ms: Option<f64>,
-    errnos: BTreeMap<Cow<'static, str>, u64>,
-}
-
-#[derive(Serialize)]
-struct FdBurstFields<'a> {
-    opens: u64,
-    window_ms: f64,
-    top_dirs: Vec<PatternObject<'a>>,
-    paths_missing: u64,
-    fds_before: Option<u64>,
-    fds_peak: Option<u64>,
-    fds_now: Option<u64>,
-    fd_limit: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct PatternObject<'a> {
-    pattern: &'a str,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct ProcessLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    ts: String,
-    #[serde(flatten)]
-    process: ProcessFields<'a>,
-    connects: u64,
-    connects_failed: u64,
-    accepts: u64,
-    connections_ended: u64,
-    connections_open: u64,
-    opens: u64,
-    opens_failed: u64,
-    fds_got: u64,
-    fds_closed: u64,
-    fds_refused: u64,
-    fds_open: Option<u64>,
-    fd_limit: Option<u64>,
-    not_streamed: u64,
-}
-
-#[derive(Serialize)]
-struct TimeWaitLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    ts: String,
-    #[serde(flatten)]
-    process: ProcessFields<'a>,
-    #[serde(flatten)]
-    thread: ThreadFields<'a>,
-    laddr: IpAddr,
-    lport: Option<u16>,
-    raddr: IpAddr,
-    rport: Option<u16>,
-    netns: u32,
-    attribution: &'static str,
-}
-
-#[derive(Serialize)]
-struct StatsLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    ts: String,
-    events: EventsObject<'a>,
-    undecodable: u64,
-    kernel_skipped: u64,
-    lookups_dropped: u64,
-    lost: u64,
-    evicted: EvictedObject,
-    hooks: Vec<HookObject<'a>>,
-    complete: bool,
-}
-
-/// The kernel half's counters, an object by the kind's name.
-struct EventsObject<'a>(&'a Losses);
-
-impl Serialize for EventsObject<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            EventKind::ALL
-                .into_iter()
-                .map(|kind| (kind.name(), EventStatsObject::from(self.0.of(kind)))),
-        )
-    }
-}
-
-#[derive(Serialize)]
-struct EventStatsObject {
-    seen: u64,
-    streamed: u64,
-    counted_only: u64,
-    filtered: u64,
-    ring_full: u64,
-    map_full: u64,
-    read_failed: u64,
-}
-
-impl From<&EventStats> for EventStatsObject {
-    fn from(stats: &EventStats) -> Self {
-        let EventStats {
-            seen,
-            streamed,
-            counted_only,
-            filtered,
-            ring_full,
-            map_full,
-            read_failed,
-        } = *stats;
-        Self {
-            seen,
-            streamed,
-            counted_only,
-            filtered,
-            ring_full,
-            map_full,
-            read_failed,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct EvictedObject {
-    processes: u64,
-    connections: u64,
-    groups: u64,
-    verdicts: u64,
-}
-
-#[derive(Serialize)]
-struct EndLine {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    ts: String,
-    duration_ms: f64,
-    verdicts: usize,
-    lost: u64,
-    complete: bool,
-}
-
 fn connections(found: &Connections) -> FindingFields<'_> {
     let closed = found.closed_by_local.saturating_add(found.closed_by_remote);
     FindingFields::Connections(ConnectionsFields {
@@ -547,11 +257,6 @@ fn hook(state: &HookState) -> HookObject<'_> {
     }
 }
 
-/// The text, unless there is none.
-fn known(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
-
 /// The port, unless the kernel had already given it back.
 fn port(port: u16) -> Option<u16> {
     (port != 0).then_some(port)
@@ -576,5 +281,4 @@ fn line(object: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-#[path = "json_tests.rs"]
 mod tests;

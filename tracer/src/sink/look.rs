@@ -8,7 +8,7 @@ use clap::ValueEnum;
 /// When text is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
-    /// On a terminal, unless `NO_COLOR` is set or the terminal knows no colours.
+    /// On a terminal, unless the environment's `NO_COLOR` says no.
     #[default]
     Auto,
     /// Always.

@@ -9,7 +9,7 @@ use super::*;
 use crate::analysis::report::Attribution;
 
 /// The dictionary of the fields.
-const DICTIONARY: &str = include_str!("../../../docs/fields.md");
+const DICTIONARY: &str = include_str!("../../../../docs/fields.md");
 
 /// The kinds of verdict, which the dictionary calls `verdict` where it means all of them.
 const VERDICTS: [&str; 4] = ["churn", "failing_connects", "fd_burst", "flapping"];
