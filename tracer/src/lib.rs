@@ -4,6 +4,8 @@
 //! outside world; everything that touches the running host is behind the feature `live`.
 
 pub mod analysis;
+#[cfg(feature = "live")]
+pub mod app;
 pub mod cli;
 #[cfg(feature = "live")]
 pub mod doctor;
@@ -11,3 +13,4 @@ pub mod doctor;
 pub mod host;
 pub mod model;
 pub mod sink;
+pub mod source;

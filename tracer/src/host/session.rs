@@ -1,8 +1,13 @@
 //! The host's clocks and names; never how long something took.
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::{fs, io, os::unix::fs::MetadataExt as _};
 
-use crate::model::Nanos;
+use rustix::{
+    rand::GetRandomFlags,
+    time::{ClockId, Timespec, clock_gettime},
+};
+
+use crate::model::{Nanos, Pid};
 
 /// How often the two clocks are read to find their distance: the reading that was interrupted least
 /// counts.
@@ -26,6 +31,24 @@ pub fn wall_offset_ns() -> i64 {
         })
         .min()
         .map_or(0, |(_uncertainty, offset)| offset)
+}
+
+/// A random number that nobody can guess.
+pub fn random() -> io::Result<u64> {
+    let mut bytes = [0; size_of::<u64>()];
+    rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty()))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// tracer's own pid as the kernel half sees it; 0 in a pid namespace other than the host's, where
+/// the number that is known here would be some other process's there.
+pub fn own_pid() -> Pid {
+    /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the host's pid namespace.
+    const HOST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+    match fs::metadata("/proc/self/ns/pid") {
+        Ok(namespace) if namespace.ino() == HOST_PID_NAMESPACE => Pid(std::process::id()),
+        _ => Pid(0),
+    }
 }
 
 /// The host's name.

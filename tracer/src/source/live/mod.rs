@@ -21,7 +21,8 @@ use crate::model::{HookState, Losses};
 
 /// The attached programs. Dropping it detaches them.
 pub struct Live {
-    ebpf: Ebpf,
+    /// Holds the links; `None` once detached.
+    ebpf: Option<Ebpf>,
     attached: Vec<attach::AttachedProgram>,
     hooks: Vec<HookState>,
     stats: maps::StatsTable,
@@ -40,7 +41,7 @@ impl Live {
         let drain = Drain::start(ring).map_err(AttachError::Ring)?;
         Ok((
             Self {
-                ebpf: loaded.ebpf,
+                ebpf: Some(loaded.ebpf),
                 attached: loaded.programs,
                 hooks: loaded.hooks,
                 stats,
@@ -57,9 +58,14 @@ impl Live {
 
     /// The kernel half's own log, for [`log`]; `None` (with a message) where it cannot be read.
     pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
-        aya_log::EbpfLogger::init(&mut self.ebpf)
+        aya_log::EbpfLogger::init(self.ebpf.as_mut()?)
             .inspect_err(|error| log::warn!("the BPF programs' own log cannot be read: {error}"))
             .ok()
+    }
+
+    /// Detaches every hook: from now on the counters stand still.
+    pub fn detach(&mut self) {
+        self.ebpf = None;
     }
 
     /// The exact totals of each process, which other threads may read too.

@@ -1,13 +1,13 @@
 //! The loop that empties the ring buffer. It copies and leaves: it never decodes, formats, looks
 //! anything up, or takes a lock that others hold.
 
-use std::{io, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time,
 };
 
@@ -44,41 +44,50 @@ impl Batch {
 /// The receiving end of the loop, which runs in a thread of its own. Dropping it ends the loop.
 pub struct Drain {
     batches: mpsc::Receiver<Batch>,
+    stop: Arc<Notify>,
 }
 
 impl Drain {
     pub(super) fn start(ring: RingBuf<MapData>) -> io::Result<Self> {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("tracer-drain".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(drain(ring, &sender)) {
+            if let Err(error) = runtime.block_on(drain(ring, &sender, &stopped)) {
                 log::error!("the ring buffer can no longer be read: {error}");
             }
         })?;
-        Ok(Self { batches })
+        Ok(Self { batches, stop })
+    }
+
+    /// Ends the loop once it has emptied the ring a last time; what it found still comes.
+    pub fn stop(&self) {
+        self.stop.notify_one();
     }
 
     /// The next batch; `None` when the loop has ended.
     pub async fn next(&mut self) -> Option<Batch> {
         self.batches.recv().await
     }
-
-    /// A batch that is already there.
-    pub fn try_next(&mut self) -> Option<Batch> {
-        self.batches.try_recv().ok()
-    }
 }
 
-async fn drain(ring: RingBuf<MapData>, batches: &mpsc::Sender<Batch>) -> io::Result<()> {
+async fn drain(
+    ring: RingBuf<MapData>,
+    batches: &mpsc::Sender<Batch>,
+    stop: &Notify,
+) -> io::Result<()> {
     // SAFETY: aya's ring buffer owns its descriptor for as long as it lives, always tells the same
     // one, and has no method to close or replace it.
     let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
     let mut poll = time::interval(POLL);
     poll.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut buffer = BytesMut::new();
-    loop {
+    let mut last_round = false;
+    while !last_round {
         tokio::select! {
             () = batches.closed() => return Ok(()),
+            () = stop.notified() => last_round = true,
             readable = ring.readable_mut() => readable?.clear_ready(),
             _ = poll.tick() => {}
         }
@@ -92,6 +101,7 @@ async fn drain(ring: RingBuf<MapData>, batches: &mpsc::Sender<Batch>) -> io::Res
             }
         }
     }
+    Ok(())
 }
 
 /// Copies records until the ring is empty (true) or the batch is large enough (false).

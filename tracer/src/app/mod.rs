@@ -1,0 +1,176 @@
+//! What each subcommand does, put together from all other parts; never what they do themselves.
+
+mod feed;
+mod output;
+mod pump;
+mod ready_file;
+
+use std::{io::Write as _, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    analysis::{Report, Thresholds},
+    cli::{AttachMode, Cli, Command, DoctorArgs, Format, TimewaitArgs, WatchArgs, exit},
+    doctor, host,
+    model::Selection,
+    sink::{Look, timewait},
+    source::live::{self, AttachError, Live, Method},
+};
+use output::Output;
+use pump::{Pump, Watch};
+
+/// How much of the ring buffer `tracer timewait` needs: connections only.
+const TIMEWAIT_RING_BYTES: u32 = 4 << 20;
+
+/// Runs what the command line asks for. Whatever went wrong has been said on standard error.
+pub fn run(cli: &Cli) -> ExitCode {
+    let look = Look::of_stdout(cli.color);
+    let ended = match &cli.command {
+        Command::Watch(args) => watch(args, look),
+        Command::Timewait(args) => list_time_wait(args, look),
+        Command::Doctor(args) => examine(args),
+    };
+    ExitCode::from(ended.unwrap_or_else(|error| {
+        if let Some(obstacle) = error.downcast_ref::<Obstacle>() {
+            eprintln!("{obstacle}");
+            return exit::CANNOT_TRACE;
+        }
+        // A reader that has seen enough, such as `head`, is no failure.
+        if is_broken_pipe(&error) {
+            return exit::CLEAN;
+        }
+        eprintln!("error: {error:#}");
+        exit::FAILURE
+    }))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Why this machine cannot trace, and what to do.
+#[derive(Debug)]
+struct Obstacle(String);
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Obstacle {}
+
+/// Attaches, or says in one message why that cannot work here.
+fn attach(options: &live::Options) -> Result<(Live, live::Drain)> {
+    Live::start(options).map_err(|error| {
+        let found = doctor::obstacles(&doctor::run());
+        match (found, error) {
+            (Some(message), _) => Obstacle(message).into(),
+            (None, error @ (AttachError::NoHooks(_) | AttachError::Types(_))) => {
+                let hint = "`tracer doctor` lists what this machine has and lacks.";
+                Obstacle(format!("tracer cannot trace on this machine: {error}.\n{hint}")).into()
+            }
+            (None, error) => error.into(),
+        }
+    })
+}
+
+fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
+    let options = live::Options {
+        selection: args.selection(),
+        fd_budget: args.cost.fd_budget,
+        ring_bytes: args.cost.ring_size,
+        method: match args.attach {
+            AttachMode::Auto => Method::Auto,
+            AttachMode::Fentry => Method::Fentry,
+            AttachMode::Kprobe => Method::Kprobe,
+        },
+        ..live_options()?
+    };
+    let watch = Watch {
+        thresholds: Thresholds::from(&args.thresholds),
+        duration: args.duration,
+        interval: args.interval,
+        ready_file: args.ready_file.clone(),
+    };
+    let mut output = Output::start(args.format, look)?;
+    let report = pump(&options, watch, &mut output)?;
+    output.end(&report)?;
+    let code = if args.fail_on_verdict && !report.verdicts.is_empty() {
+        exit::VERDICT
+    } else {
+        exit::CLEAN
+    };
+    Ok(code)
+}
+
+fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
+    let options = live::Options {
+        selection: args.selection(),
+        fd_budget: 0,
+        ring_bytes: TIMEWAIT_RING_BYTES,
+        ..live_options()?
+    };
+    let watch = Watch {
+        thresholds: Thresholds::default(),
+        duration: Some(args.watch_for),
+        interval: Duration::from_secs(1),
+        ready_file: args.ready_file.clone(),
+    };
+    if !args.watch_for.is_zero() && args.format == Format::Table {
+        let time = humantime::format_duration(args.watch_for);
+        eprintln!("Watching connections for {time} to learn whose they are; Ctrl-C lists earlier.");
+    }
+    let report = pump(&options, watch, &mut Output::silent())?;
+    let text = match args.format {
+        Format::Table => timewait::render(look, &report),
+        Format::Json => output::time_wait_lines(&report),
+    };
+    print(&text)?;
+    Ok(exit::CLEAN)
+}
+
+fn examine(args: &DoctorArgs) -> Result<u8> {
+    let checks = doctor::run();
+    let obstacles = doctor::obstacles(&checks);
+    match args.format {
+        Format::Table => print(&doctor::render(&checks))?,
+        Format::Json => {
+            for check in &checks {
+                print(&(serde_json::to_string(check)? + "\n"))?;
+            }
+        }
+    }
+    Ok(if obstacles.is_some() { exit::CANNOT_TRACE } else { exit::CLEAN })
+}
+
+/// Attaches, then pumps until the watch ends; gives the last report.
+fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<Report> {
+    let (live, drain) = attach(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(Pump::start(options, watch, live, drain, output)?.run())
+}
+
+fn live_options() -> Result<live::Options> {
+    Ok(live::Options {
+        selection: Selection::default(),
+        fd_budget: 0,
+        ring_bytes: TIMEWAIT_RING_BYTES,
+        method: Method::Auto,
+        sock_secret: host::session::random().context("cannot get a random number")?,
+        own_pid: host::session::own_pid(),
+    })
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

@@ -1,0 +1,99 @@
+//! Where a watch's findings go: the terminal, a pipe, or JSON lines; never how they look.
+
+use std::io::{self, IsTerminal as _};
+
+use crate::{
+    analysis::{Report, report::Verdict},
+    cli::Format,
+    model::Session,
+    sink::{Look, json, screen::Screen, table},
+};
+
+use super::print;
+
+/// The one place that a watch's output goes through.
+pub(super) enum Output {
+    /// Nothing is shown before the end.
+    Silent,
+    /// A terminal: the report in place, and for good at the end.
+    Screen(Screen, Look),
+    /// A pipe or file: verdicts as they are made, the report at the end.
+    Lines(Look),
+    /// One JSON object a line.
+    Json,
+}
+
+impl Output {
+    pub(super) fn silent() -> Self {
+        Self::Silent
+    }
+
+    /// Chooses by the format and by what standard output is.
+    pub(super) fn start(format: Format, look: Look) -> io::Result<Self> {
+        Ok(match format {
+            Format::Json => Self::Json,
+            Format::Table if io::stdout().is_terminal() => Self::Screen(Screen::enter()?, look),
+            Format::Table => Self::Lines(look),
+        })
+    }
+
+    /// Whether reports are shown while the watch goes on.
+    pub(super) fn refreshes(&self) -> bool {
+        matches!(self, Self::Screen(..))
+    }
+
+    /// The watch has begun.
+    pub(super) fn begin(&mut self, session: &Session) -> io::Result<()> {
+        match self {
+            Self::Silent | Self::Screen(..) => Ok(()),
+            Self::Lines(look) => print(&table::unwatched(*look, session)),
+            Self::Json => print(&json::start(session)),
+        }
+    }
+
+    /// Verdicts were made or have changed.
+    pub(super) fn verdicts(&mut self, session: &Session, verdicts: &[Verdict]) -> io::Result<()> {
+        match self {
+            Self::Silent | Self::Screen(..) => Ok(()),
+            Self::Lines(look) => verdicts
+                .iter()
+                .try_for_each(|verdict| print(&table::verdict_line(*look, session, verdict))),
+            Self::Json => {
+                verdicts.iter().try_for_each(|verdict| print(&json::verdict(session, verdict)))
+            }
+        }
+    }
+
+    /// What is known now.
+    pub(super) fn refresh(&mut self, report: &Report) -> io::Result<()> {
+        match self {
+            Self::Screen(screen, look) => screen.draw(&table::render(*look, report)),
+            Self::Silent | Self::Lines(_) | Self::Json => Ok(()),
+        }
+    }
+
+    /// The last report. The terminal is given back first, so that the report stays on it.
+    pub(super) fn end(self, report: &Report) -> io::Result<()> {
+        match self {
+            Self::Silent => Ok(()),
+            Self::Screen(screen, look) => {
+                drop(screen);
+                print(&table::render(look, report))
+            }
+            Self::Lines(look) => print(&table::render(look, report)),
+            Self::Json => print(&json::report_lines(report)),
+        }
+    }
+}
+
+/// Only the `TIME_WAIT` sockets, and the end.
+pub(super) fn time_wait_lines(report: &Report) -> String {
+    let mut lines: String = report
+        .time_wait
+        .iter()
+        .map(|row| json::time_wait(&report.session, report.at, row))
+        .collect();
+    lines.push_str(&json::stats(report));
+    lines.push_str(&json::end(report));
+    lines
+}

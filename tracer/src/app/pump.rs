@@ -1,0 +1,192 @@
+//! The loop of a watch: brings events, facts and ticks to the engine in one order, and what it
+//! concludes to the output; never interprets either.
+
+use std::{future::pending, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{self, UnboundedReceiver},
+    time::{self, Instant, MissedTickBehavior},
+};
+
+use super::{feed::Feed, output::Output, ready_file::ReadyFile};
+use crate::{
+    analysis::{Engine, Report, Thresholds},
+    host::{
+        lookup::{self, Lookups},
+        procfs::Procfs,
+        session,
+        world::{ThisHost, World as _},
+    },
+    model::{Input, Session},
+    source::live::{self, Drain, Live},
+};
+
+/// How often the engine concludes: a verdict is at most so much later than its last cause.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How a watch goes on and ends.
+pub(super) struct Watch {
+    pub(super) thresholds: Thresholds,
+    /// How long; `None` is until a signal.
+    pub(super) duration: Option<Duration>,
+    /// How often the report is shown anew.
+    pub(super) interval: Duration,
+    pub(super) ready_file: Option<PathBuf>,
+}
+
+/// A watch that is going on.
+pub(super) struct Pump<'a> {
+    watch: Watch,
+    session: Session,
+    feed: Feed,
+    live: Live,
+    kernel_log: Option<EbpfLogger<&'static dyn log::Log>>,
+    drain: Drain,
+    lookups: Lookups,
+    facts: UnboundedReceiver<Input>,
+    output: &'a mut Output,
+}
+
+impl<'a> Pump<'a> {
+    /// Begins a watch with what is attached already.
+    pub(super) fn start(
+        options: &live::Options,
+        watch: Watch,
+        mut live: Live,
+        drain: Drain,
+        output: &'a mut Output,
+    ) -> Result<Self> {
+        let session = Session {
+            start: session::now(),
+            wall_offset_ns: session::wall_offset_ns(),
+            host: session::host_name(),
+            kernel: session::kernel_release(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            selection: options.selection.clone(),
+            hooks: live.hooks().to_vec(),
+        };
+        let world = ThisHost::new(Procfs::of_this_host());
+        let mut feed = Feed::new(Engine::new(watch.thresholds), world.own_netns());
+        feed.engine.apply(&Input::Session(Box::new(session.clone())));
+
+        // Unbounded, as the look-ups are: they answer a bounded queue of requests.
+        let (sender, facts) = mpsc::unbounded_channel();
+        let processes = live.processes();
+        let lookups = Lookups::start(
+            world,
+            lookup::Options {
+                time_wait_interval: options.selection.tcp.then_some(Duration::from_secs(1)),
+                ports: options.selection.ports.clone(),
+                pids: options.selection.pids.clone(),
+                ..lookup::Options::default()
+            },
+            move |pid| processes.net_fds(pid),
+            move |input| {
+                // Nobody listens any more once the watch has ended.
+                let _ = sender.send(input);
+            },
+        )
+        .context("cannot start the thread for look-ups")?;
+        let kernel_log = live.logger();
+        Ok(Self { watch, session, feed, live, kernel_log, drain, lookups, facts, output })
+    }
+
+    /// Pumps until the time is over or a signal comes; gives the last report.
+    pub(super) async fn run(mut self) -> Result<Report> {
+        let mut stop = Stop::new(self.watch.duration)?;
+        let _ready = self.watch.ready_file.as_deref().map(ReadyFile::create).transpose()?;
+        self.output.begin(&self.session)?;
+
+        let mut tick = time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refresh = time::interval(self.watch.interval);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // Events first: what waits in the ring may be lost, the rest can wait.
+                biased;
+                () = stop.wait() => break,
+                batch = self.drain.next() => match batch {
+                    Some(batch) => self.feed.batch(&batch, &self.lookups),
+                    None => anyhow::bail!("the ring buffer can no longer be read"),
+                },
+                Some(fact) = self.facts.recv() => self.feed.engine.apply(&fact),
+                _ = tick.tick() => self.conclude()?,
+                _ = refresh.tick(), if self.output.refreshes() => {
+                    self.output.refresh(&self.feed.engine.report())?;
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    /// A tick: exact totals and losses first, so that conclusions know of them.
+    fn conclude(&mut self) -> Result<()> {
+        if let Some(kernel_log) = &mut self.kernel_log {
+            kernel_log.flush();
+        }
+        let now = session::now();
+        self.feed.counters(now, &self.live.processes());
+        self.feed.losses(self.live.losses()?, &self.lookups);
+        self.feed.tick(now, &self.lookups);
+        let verdicts = self.feed.engine.take_verdict_updates();
+        Ok(self.output.verdicts(&self.session, &verdicts)?)
+    }
+
+    /// The last conclusion, with all that is still on its way.
+    async fn finish(mut self) -> Result<Report> {
+        // Detached first, so that the counters and the events in the ring belong together.
+        self.live.detach();
+        self.drain.stop();
+        while let Some(batch) = self.drain.next().await {
+            self.feed.batch(&batch, &self.lookups);
+        }
+        self.conclude()?;
+        // The look-ups answer what waits and list TIME_WAIT sockets once more before they end.
+        let dropped = self.lookups.dropped();
+        drop(self.lookups);
+        while let Some(fact) = self.facts.recv().await {
+            self.feed.engine.apply(&fact);
+        }
+        log::debug!("{dropped} look-ups were dropped");
+        self.feed.engine.apply(&Input::Tick(session::now()));
+        let verdicts = self.feed.engine.take_verdict_updates();
+        self.output.verdicts(&self.session, &verdicts)?;
+        Ok(self.feed.engine.report())
+    }
+}
+
+/// What ends a watch.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    fn new(duration: Option<Duration>) -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            deadline: duration.map(|duration| Instant::now() + duration),
+        })
+    }
+
+    async fn wait(&mut self) {
+        let deadline = self.deadline;
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = async move {
+                match deadline {
+                    Some(deadline) => time::sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            } => {}
+        }
+    }
+}
