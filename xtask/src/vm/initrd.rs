@@ -72,6 +72,8 @@ pub fn write(path: &Path, vm: &Vm, kernel: &Kernel, command: &[String], mark: &s
         archive.file(&format!(".vm/modules/{name}"), 0o644, &fs::read(module)?)?;
     }
     archive.file(".vm/init", 0o755, GUEST)?;
+    // switch_root leaves only a root file system that has this name.
+    archive.link("init", "/.vm/init")?;
     archive.file(".vm/settings", 0o644, settings(vm, mark).as_bytes())?;
     archive.file(".vm/command", 0o644, script(command).as_bytes())?;
     if let Some(folder) = &vm.folder {

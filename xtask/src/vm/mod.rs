@@ -2,8 +2,10 @@
 //! command; it never gives the guest a network, nor write access to this machine's files.
 
 mod cpio;
+mod emulator;
 mod initrd;
 mod machine;
+mod ports;
 mod streams;
 
 use std::path::PathBuf;

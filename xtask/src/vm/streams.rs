@@ -44,11 +44,6 @@ impl<R: Read> Marked<R> {
         Ok(None)
     }
 
-    /// Whether the mark was read, so that nothing is missing.
-    pub fn is_whole(&self) -> bool {
-        self.ended
-    }
-
     /// How many of the held bytes are certain to come before the mark.
     fn ready(&mut self) -> usize {
         if self.held.ends_with(&self.mark) {
@@ -81,13 +76,14 @@ mod tests {
         }
     }
 
+    /// What is shown of a stream, and whether its mark came.
     fn read(pieces: &[&'static [u8]]) -> (Vec<u8>, bool) {
         let mut marked = Marked::new(Pieces(pieces.to_vec()), "MARK");
         let mut all = Vec::new();
         while let Some(bytes) = marked.next().unwrap() {
             all.extend(bytes);
         }
-        (all, marked.is_whole())
+        (all, marked.ended)
     }
 
     #[test]
