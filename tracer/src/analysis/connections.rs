@@ -1,0 +1,457 @@
+//! All connections by socket, and those that ended lately; never groups or judges them.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use tracer_common::Role;
+
+use crate::model::{
+    Cookie, Endpoint, Nanos, Netns, SockId, SocketRow, TcpAction, TcpEvent, TcpState,
+};
+
+use super::{
+    connection::{Connection, Owner, Phase, Side, Step},
+    history::{History, Seq},
+    limits,
+    process::ProcessKey,
+    report::Attribution,
+};
+
+/// How long after the close of a descriptor its connection's end may be told. The close itself
+/// makes the kernel end it, so what is not told by then was lost, or that hook is missing.
+const END_AFTER_CLOSE: Nanos = Nanos::from_secs(2);
+
+/// How long a connection that ended before it was accepted waits for that.
+const ACCEPT_AFTER_END: Nanos = Nanos::from_secs(30);
+
+/// A connection that ended.
+#[derive(Clone, Debug)]
+pub(super) struct EndedConnection {
+    pub(super) owner: Option<Owner>,
+    pub(super) role: Role,
+    pub(super) netns: Netns,
+    pub(super) cookie: Cookie,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
+    pub(super) start: Option<Nanos>,
+    pub(super) end: Nanos,
+    pub(super) closed_by: Side,
+    pub(super) tx_bytes: u64,
+    pub(super) rx_bytes: u64,
+    /// The verdict that tells of it.
+    pub(super) told_by: Option<u64>,
+}
+
+/// A connect that failed.
+#[derive(Clone, Debug)]
+pub(super) struct FailedConnect {
+    pub(super) owner: Owner,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
+    /// When the process tried.
+    pub(super) start: Nanos,
+    /// When it was known to have failed.
+    pub(super) at: Nanos,
+    /// A positive errno; 0 where the program itself gave up.
+    pub(super) errno: i32,
+    /// The verdict that tells of it.
+    pub(super) told_by: Option<u64>,
+}
+
+/// What an event or the time did to the connections.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// A connection with an owner is open.
+    Opened {
+        owner: Owner,
+        role: Role,
+        remote: Endpoint,
+    },
+    /// A connection ended; its row is there.
+    Ended { seq: Seq, was_open: bool },
+    /// An ended connection turned out to have carried more.
+    MoreBytes { seq: Seq, tx: u64, rx: u64 },
+    /// A connect failed.
+    Failed(FailedConnect),
+    /// An open connection is no longer followed, and its end was not seen.
+    Lost(ProcessKey),
+}
+
+/// The addresses that a socket without a known cookie is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Tuple {
+    netns: Netns,
+    local: Endpoint,
+    remote: Endpoint,
+}
+
+/// A connection to look at again when its time has come.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    due: Nanos,
+    sock: SockId,
+    serial: u64,
+}
+
+/// The connections that are followed and those that ended lately.
+#[derive(Debug)]
+pub(super) struct Connections {
+    table: FxHashMap<SockId, Connection>,
+    /// Those whose descriptor is closed and whose end is not known, by time.
+    closing: VecDeque<Waiting>,
+    /// Those that ended and nobody has accepted, by time.
+    unaccepted: VecDeque<Waiting>,
+    pub(super) ended: History<EndedConnection>,
+    by_cookie: FxHashMap<Cookie, Seq>,
+    by_tuple: FxHashMap<Tuple, Seq>,
+    /// Owners of sockets from before the trace.
+    before: FxHashMap<Cookie, Owner>,
+    before_order: VecDeque<Cookie>,
+    next_serial: u64,
+    /// Connections forgotten for want of room.
+    pub(super) evicted: u64,
+}
+
+impl Connections {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            table: FxHashMap::default(),
+            closing: VecDeque::new(),
+            unaccepted: VecDeque::new(),
+            ended: History::new(limits::ENDED_CONNECTIONS),
+            by_cookie: FxHashMap::default(),
+            by_tuple: FxHashMap::default(),
+            before: FxHashMap::default(),
+            before_order: VecDeque::new(),
+            next_serial: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Takes in one event. `owner` tells who acts, and is asked only where that matters.
+    pub(super) fn apply(
+        &mut self,
+        ts: Nanos,
+        sock: SockId,
+        tcp: &TcpEvent,
+        owner: impl FnOnce() -> Option<Owner>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let continues = match tcp.action {
+            TcpAction::Connect => false,
+            TcpAction::Accept | TcpAction::State | TcpAction::TimeWait | TcpAction::Close => {
+                self.table.get(&sock).is_some_and(|known| known.is_of(tcp))
+            }
+            TcpAction::ConnectFailed => self
+                .table
+                .get(&sock)
+                .is_some_and(|known| known.phase == Phase::Connecting && known.is_of(tcp)),
+        };
+        if !continues {
+            if !begins(tcp) {
+                return;
+            }
+            self.forget(sock, outcomes);
+            self.make_room(outcomes);
+            let connection = Connection::begin(ts, tcp, self.next_serial);
+            self.next_serial += 1;
+            self.table.insert(sock, connection);
+        }
+        let Some(connection) = self.table.get_mut(&sock) else {
+            return;
+        };
+        if connection.owner.is_none() {
+            connection.owner = owner().or_else(|| self.before.get(&connection.cookie).copied());
+        }
+        let (tx, rx) = (connection.tx_bytes, connection.rx_bytes);
+        let step = connection.advance(ts, tcp);
+        if let Some(seq) = connection.ended {
+            let more_tx = connection.tx_bytes - tx;
+            let more_rx = connection.rx_bytes - rx;
+            if more_tx > 0 || more_rx > 0 {
+                if let Some(row) = self.ended.get_mut(seq) {
+                    row.tx_bytes = connection.tx_bytes;
+                    row.rx_bytes = connection.rx_bytes;
+                }
+                outcomes.push(Outcome::MoreBytes {
+                    seq,
+                    tx: more_tx,
+                    rx: more_rx,
+                });
+            }
+        }
+        if tcp.action == TcpAction::Close && !matches!(connection.phase, Phase::Ended { .. }) {
+            let serial = connection.serial;
+            wait(&mut self.closing, ts + END_AFTER_CLOSE, sock, serial);
+        }
+        self.conclude(sock, step, ts, outcomes);
+    }
+
+    /// Does what a step asks for.
+    fn conclude(&mut self, sock: SockId, step: Step, now: Nanos, outcomes: &mut Vec<Outcome>) {
+        let Some(connection) = self.table.get_mut(&sock) else {
+            return;
+        };
+        match step {
+            Step::Nothing => {}
+            Step::Established => {
+                if let Some(owner) = connection.owner
+                    && !connection.counted_open
+                {
+                    connection.counted_open = true;
+                    outcomes.push(Outcome::Opened {
+                        owner,
+                        role: connection.role,
+                        remote: connection.remote,
+                    });
+                }
+            }
+            Step::Failed(errno) => {
+                if let (Some(owner), Role::Client) = (connection.owner, connection.role) {
+                    outcomes.push(Outcome::Failed(FailedConnect {
+                        owner,
+                        local: connection.local,
+                        remote: connection.remote,
+                        start: connection.start.unwrap_or(now),
+                        at: now,
+                        errno,
+                        told_by: None,
+                    }));
+                }
+                self.table.remove(&sock);
+                return;
+            }
+            Step::Ended => {
+                if connection.owner.is_none() && connection.role == Role::Server {
+                    let serial = connection.serial;
+                    wait(&mut self.unaccepted, now + ACCEPT_AFTER_END, sock, serial);
+                    return;
+                }
+                self.remember_end(sock, outcomes);
+            }
+        }
+        if self
+            .table
+            .get(&sock)
+            .is_some_and(|connection| connection.is_final && connection.ended.is_some())
+        {
+            self.table.remove(&sock);
+        }
+    }
+
+    fn remember_end(&mut self, sock: SockId, outcomes: &mut Vec<Outcome>) {
+        let Some(connection) = self.table.get_mut(&sock) else {
+            return;
+        };
+        let Phase::Ended { at, closed_by } = connection.phase else {
+            return;
+        };
+        let row = EndedConnection {
+            owner: connection.owner,
+            role: connection.role,
+            netns: connection.netns,
+            cookie: connection.cookie,
+            local: connection.local,
+            remote: connection.remote,
+            start: connection.start,
+            end: at,
+            closed_by,
+            tx_bytes: connection.tx_bytes,
+            rx_bytes: connection.rx_bytes,
+            told_by: None,
+        };
+        let was_open = std::mem::take(&mut connection.counted_open);
+        let (cookie, tuple) = (row.cookie, tuple_of(&row));
+        let (seq, evicted) = self.ended.push(row);
+        connection.ended = Some(seq);
+        if let Some((seq, row)) = evicted {
+            self.evicted += 1;
+            self.unindex(seq, &row);
+        }
+        if cookie.known().is_some() {
+            self.by_cookie.insert(cookie, seq);
+        } else {
+            self.by_tuple.insert(tuple, seq);
+        }
+        outcomes.push(Outcome::Ended { seq, was_open });
+    }
+
+    /// Lets time pass: what should have been told by now is concluded, what is old is forgotten.
+    pub(super) fn tick(&mut self, now: Nanos, outcomes: &mut Vec<Outcome>) {
+        while let Some(waiting) = pop_due(&mut self.closing, now) {
+            if let Some(connection) = self.waiting(waiting) {
+                let step = connection.give_up_waiting();
+                self.conclude(waiting.sock, step, now, outcomes);
+            }
+        }
+        while let Some(waiting) = pop_due(&mut self.unaccepted, now) {
+            if self
+                .waiting(waiting)
+                .is_some_and(|connection| connection.ended.is_none())
+            {
+                self.table.remove(&waiting.sock);
+            }
+        }
+        while self
+            .ended
+            .oldest()
+            .is_some_and(|row| now.since(row.end) > limits::ENDED_AGE)
+        {
+            if let Some((seq, row)) = self.ended.pop_oldest() {
+                self.unindex(seq, &row);
+            }
+        }
+    }
+
+    fn waiting(&mut self, waiting: Waiting) -> Option<&mut Connection> {
+        self.table
+            .get_mut(&waiting.sock)
+            .filter(|connection| connection.serial == waiting.serial)
+    }
+
+    fn unindex(&mut self, seq: Seq, row: &EndedConnection) {
+        if self.by_cookie.get(&row.cookie) == Some(&seq) {
+            self.by_cookie.remove(&row.cookie);
+        }
+        let tuple = tuple_of(row);
+        if self.by_tuple.get(&tuple) == Some(&seq) {
+            self.by_tuple.remove(&tuple);
+        }
+    }
+
+    /// Stops following what used this socket: it is used again.
+    fn forget(&mut self, sock: SockId, outcomes: &mut Vec<Outcome>) {
+        let lost = self
+            .table
+            .remove(&sock)
+            .filter(|connection| connection.counted_open)
+            .and_then(|connection| connection.owner);
+        if let Some(owner) = lost {
+            outcomes.push(Outcome::Lost(owner.process));
+        }
+    }
+
+    fn make_room(&mut self, outcomes: &mut Vec<Outcome>) {
+        if self.table.len() < limits::CONNECTIONS {
+            return;
+        }
+        let mut oldest: Vec<_> = self
+            .table
+            .iter()
+            .map(|(sock, known)| {
+                let lives = !matches!(known.phase, Phase::Ended { .. });
+                (lives, known.last_event, *sock)
+            })
+            .collect();
+        oldest.sort_unstable();
+        for (_, _, sock) in oldest
+            .into_iter()
+            .take(limits::CONNECTIONS / limits::EVICTED_PART)
+        {
+            self.forget(sock, outcomes);
+            self.evicted += 1;
+        }
+    }
+
+    /// Learns who holds a socket from before the trace.
+    pub(super) fn learn_before(&mut self, cookie: Cookie, owner: Owner) {
+        if cookie.known().is_none() {
+            return;
+        }
+        if self.before.insert(cookie, owner).is_none() {
+            self.before_order.push_back(cookie);
+        }
+        if self.before_order.len() > limits::SOCKETS_BEFORE
+            && let Some(oldest) = self.before_order.pop_front()
+        {
+            self.before.remove(&oldest);
+            self.evicted += 1;
+        }
+    }
+
+    /// Who owned the connection that a listed `TIME_WAIT` socket is left of, and the verdict that
+    /// tells of it.
+    pub(super) fn owner_of(&self, netns: Netns, row: &SocketRow) -> Option<Ownership> {
+        let tuple = Tuple {
+            netns,
+            local: row.local,
+            remote: row.remote,
+        };
+        let by_cookie = self.by_cookie.get(&row.cookie);
+        let by_tuple = self.by_tuple.get(&tuple);
+        let (seq, attribution) = match (by_cookie, by_tuple) {
+            (Some(seq), _) => (Some(*seq), Attribution::Cookie),
+            (None, Some(seq)) => (Some(*seq), Attribution::Tuple),
+            (None, None) => (None, Attribution::Cookie),
+        };
+        if let Some(ended) = seq.and_then(|seq| self.ended.get(seq))
+            && let Some(owner) = ended.owner
+        {
+            return Some(Ownership {
+                owner,
+                attribution,
+                told_by: ended.told_by,
+            });
+        }
+        let owner = *self.before.get(&row.cookie)?;
+        Some(Ownership {
+            owner,
+            attribution: Attribution::Cookie,
+            told_by: None,
+        })
+    }
+
+    /// How many connections are followed.
+    #[cfg(test)]
+    pub(super) fn followed(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// A listed socket's owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ownership {
+    pub(super) owner: Owner,
+    pub(super) attribution: Attribution,
+    pub(super) told_by: Option<u64>,
+}
+
+/// Whether an event of an unknown socket tells enough to follow it from here on: not where its
+/// connection is already over.
+fn begins(tcp: &TcpEvent) -> bool {
+    match tcp.action {
+        TcpAction::Connect | TcpAction::ConnectFailed | TcpAction::Accept | TcpAction::TimeWait => {
+            true
+        }
+        TcpAction::State => matches!(
+            (tcp.old_state, tcp.new_state),
+            (TcpState::Established | TcpState::SynSent, _)
+                | (TcpState::SynRecv, TcpState::Established)
+        ),
+        TcpAction::Close => matches!(tcp.old_state, TcpState::Established | TcpState::CloseWait),
+    }
+}
+
+fn tuple_of(row: &EndedConnection) -> Tuple {
+    Tuple {
+        netns: row.netns,
+        local: row.local,
+        remote: row.remote,
+    }
+}
+
+fn wait(waiting: &mut VecDeque<Waiting>, due: Nanos, sock: SockId, serial: u64) {
+    // Without ticks nothing is ever due; what gives way is then told by its later events alone.
+    if waiting.len() >= limits::CONNECTIONS {
+        waiting.pop_front();
+    }
+    waiting.push_back(Waiting { due, sock, serial });
+}
+
+fn pop_due(waiting: &mut VecDeque<Waiting>, now: Nanos) -> Option<Waiting> {
+    waiting
+        .front()
+        .is_some_and(|first| first.due <= now)
+        .then(|| waiting.pop_front())?
+}

@@ -1,0 +1,354 @@
+//! The descriptors of one process over time, and the bursts in them; never judges a burst's size
+//! itself (`fd_burst` does) nor names its files (`pattern` does).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::{Comm, DescriptorFact, Nanos, Tid};
+
+use super::{fd_burst, limits, pattern::PatternId, thresholds::Thresholds};
+
+/// A process's running totals at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Level {
+    pub(super) ts: Nanos,
+    /// Files opened so far.
+    pub(super) opens: u64,
+    /// Files got less files closed.
+    pub(super) files_net: i64,
+    /// Descriptors got less descriptors closed.
+    pub(super) fds_net: i64,
+}
+
+/// A file opened lately.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenedFile {
+    pub(super) ts: Nanos,
+    pub(super) pattern: PatternId,
+    pub(super) tid: Tid,
+    pub(super) thread: Comm,
+}
+
+/// Many files opened and kept at once.
+#[derive(Clone, Debug)]
+pub(super) struct Burst {
+    /// The first open's time, with the totals just before it.
+    pub(super) before: Level,
+    /// The last open that raised the number of kept files, with the totals after it.
+    pub(super) last: Level,
+    /// The most descriptors while it went on.
+    pub(super) peak_fds_net: i64,
+    /// Opens by pattern, until the burst is over and summarised.
+    pub(super) patterns: BTreeMap<PatternId, u64>,
+    /// Opens that are counted in a pattern.
+    pub(super) with_path: u64,
+    /// The patterns' summary, once the burst is over.
+    pub(super) summary: Option<Vec<(String, u64)>>,
+    /// Losses before it began.
+    pub(super) losses_before: u64,
+    /// Opens by thread.
+    pub(super) threads: Vec<(Tid, Comm, u64)>,
+    /// Whether it still goes on.
+    pub(super) ongoing: bool,
+    /// Its verdict, once it has one.
+    pub(super) verdict: Option<u64>,
+}
+
+impl Burst {
+    /// Files opened from its begin to its end.
+    pub(super) fn opens(&self) -> u64 {
+        self.last.opens.saturating_sub(self.before.opens)
+    }
+
+    fn add(&mut self, file: OpenedFile) {
+        if let Some(count) = self.patterns.get_mut(&file.pattern) {
+            *count += 1;
+            self.with_path += 1;
+        } else if self.patterns.len() < limits::PATTERNS_PER_BURST {
+            self.patterns.insert(file.pattern, 1);
+            self.with_path += 1;
+        }
+        if let Some((_, name, count)) = self.threads.iter_mut().find(|(tid, ..)| *tid == file.tid) {
+            *name = file.thread;
+            *count += 1;
+        } else if self.threads.len() < limits::THREADS_PER_BURST {
+            self.threads.push((file.tid, file.thread, 1));
+        }
+    }
+}
+
+/// What is known of one process's descriptors.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    /// The latest totals; `None` until the first are known.
+    latest: Option<Level>,
+    /// Levels within the window that later ones have not undercut, lowest and oldest first.
+    minima: VecDeque<Level>,
+    /// Files opened within the window, or during the burst since it last grew.
+    opened: VecDeque<OpenedFile>,
+    /// The burst that goes on.
+    burst: Option<Burst>,
+    /// Bursts that are over and still told.
+    followed: VecDeque<Burst>,
+    /// Open descriptors less the net count, from the last look at the table.
+    base: Option<i64>,
+    soft_limit: Option<u64>,
+}
+
+impl Descriptors {
+    /// Files opened so far, as far as events and counters told.
+    pub(super) fn opens(&self) -> u64 {
+        self.now().opens
+    }
+
+    /// Whether any totals are known yet.
+    pub(super) fn is_known(&self) -> bool {
+        self.latest.is_some()
+    }
+
+    /// The totals now; zero until the first are known.
+    pub(super) fn now(&self) -> Level {
+        self.latest.unwrap_or_default()
+    }
+
+    /// The soft limit, where it is known and there is one.
+    pub(super) fn soft_limit(&self) -> Option<u64> {
+        self.soft_limit
+    }
+
+    /// Open descriptors at a moment with this net count, where the table was ever looked at.
+    pub(super) fn open_at(&self, fds_net: i64) -> Option<u64> {
+        let open = self.base?.saturating_add(fds_net);
+        Some(u64::try_from(open).unwrap_or(0))
+    }
+
+    /// Open descriptors now.
+    pub(super) fn open_now(&self) -> Option<u64> {
+        self.open_at(self.now().fds_net)
+    }
+
+    /// Whether there is anything that the next tick must look at.
+    pub(super) fn is_busy(&self) -> bool {
+        self.burst.is_some()
+            || !self.followed.is_empty()
+            || !self.opened.is_empty()
+            || self.minima.len() > 1
+    }
+
+    /// The counts begin here, at zero.
+    pub(super) fn begin_at_zero(&mut self, ts: Nanos) {
+        if self.latest.is_none() {
+            let zero = Level {
+                ts,
+                ..Level::default()
+            };
+            self.latest = Some(zero);
+            self.minima.push_back(zero);
+        }
+    }
+
+    /// Learns from a look at the table.
+    pub(super) fn learn(&mut self, fact: &DescriptorFact) {
+        let net = fact.net.unwrap_or(self.now().fds_net);
+        let open = i64::try_from(fact.open).unwrap_or(i64::MAX);
+        self.base = Some(open.saturating_sub(net));
+        self.soft_limit = fact.soft_limit;
+    }
+
+    /// Takes in the totals at a moment, with those that held until just before it where that is
+    /// known, and the file that was opened then.
+    pub(super) fn sample(
+        &mut self,
+        mut level: Level,
+        held_before: Option<Level>,
+        opened: Option<OpenedFile>,
+        thresholds: &Thresholds,
+    ) {
+        let latest = self.now();
+        let is_counted = opened.is_some() && level.opens == latest.opens;
+        if level.opens < latest.opens || is_counted {
+            // Counters, or another CPU's record, were faster: only the file's name is new.
+            if let Some(file) = opened {
+                self.remember(file);
+            }
+            return;
+        }
+        // Records of different CPUs may arrive slightly out of order.
+        level.ts = level.ts.max(latest.ts);
+        self.finish_if_silent(level.ts, thresholds);
+        if self
+            .burst
+            .as_ref()
+            .is_some_and(|burst| was_released(burst, held_before.unwrap_or(level)))
+        {
+            self.finish();
+        }
+        self.latest = Some(level);
+        if let Some(mut held) = held_before {
+            held.ts = held.ts.max(latest.ts);
+            self.add_minimum(held, thresholds);
+        }
+        self.add_minimum(level, thresholds);
+        if let Some(file) = opened {
+            let ts = level.ts;
+            self.opened.push_back(OpenedFile { ts, ..file });
+            if self.opened.len() > limits::PATHS_PER_PROCESS {
+                self.opened.pop_front();
+            }
+        }
+        match &mut self.burst {
+            Some(burst) => {
+                burst.peak_fds_net = burst.peak_fds_net.max(level.fds_net);
+                if level.files_net > burst.last.files_net {
+                    burst.last = level;
+                    for file in self.opened.drain(..) {
+                        burst.add(file);
+                    }
+                }
+            }
+            None => self.begin_if_grown(thresholds),
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn tick(&mut self, now: Nanos, thresholds: &Thresholds) {
+        self.finish_if_silent(now, thresholds);
+        self.expire(now, thresholds);
+        if self.burst.is_none() {
+            // The limit may have become known since the last event.
+            self.begin_if_grown(thresholds);
+        }
+        self.followed.retain(|burst| {
+            burst.verdict.is_none() || now.since(burst.last.ts) <= thresholds.burst_follow
+        });
+    }
+
+    /// Bursts that are told, the one that goes on last.
+    pub(super) fn bursts(&self) -> impl Iterator<Item = &Burst> {
+        self.followed.iter().chain(&self.burst)
+    }
+
+    /// Bursts that are told, the one that goes on last.
+    pub(super) fn bursts_mut(&mut self) -> impl Iterator<Item = &mut Burst> {
+        self.followed.iter_mut().chain(&mut self.burst)
+    }
+
+    /// Every pattern that is still needed.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = PatternId> {
+        let told = self
+            .bursts()
+            .flat_map(|burst| burst.patterns.keys().copied());
+        told.chain(self.opened.iter().map(|file| file.pattern))
+    }
+
+    /// Remembers a file whose open the totals already count.
+    fn remember(&mut self, file: OpenedFile) {
+        match &mut self.burst {
+            Some(burst) if burst.with_path < burst.opens() => burst.add(file),
+            _ => self.opened.push_back(file),
+        }
+        if self.opened.len() > limits::PATHS_PER_PROCESS {
+            self.opened.pop_front();
+        }
+    }
+
+    fn add_minimum(&mut self, level: Level, thresholds: &Thresholds) {
+        self.expire(level.ts, thresholds);
+        while let Some(last) = self.minima.back()
+            && last.files_net >= level.files_net
+        {
+            self.minima.pop_back();
+        }
+        // A higher level a moment after a lower one can only matter in the moment between the
+        // expiry of the two, so one of each moment is enough.
+        let moment = thresholds.burst_window.0 / limits::LEVELS_PER_PROCESS as u64;
+        let is_apart = self
+            .minima
+            .back()
+            .is_none_or(|last| level.ts.since(last.ts).0 > moment);
+        if is_apart {
+            self.minima.push_back(level);
+        }
+    }
+
+    /// Forgets what lies before the window. The latest level still holds, however old it is.
+    fn expire(&mut self, now: Nanos, thresholds: &Thresholds) {
+        let window = thresholds.burst_window;
+        while let Some(first) = self.minima.front()
+            && now.since(first.ts) > window
+        {
+            self.minima.pop_front();
+        }
+        if self.minima.is_empty()
+            && let Some(latest) = self.latest
+        {
+            self.minima.push_back(Level { ts: now, ..latest });
+        }
+        if self.burst.is_none() {
+            while self
+                .opened
+                .front()
+                .is_some_and(|file| now.since(file.ts) > window)
+            {
+                self.opened.pop_front();
+            }
+        }
+    }
+
+    fn begin_if_grown(&mut self, thresholds: &Thresholds) {
+        let (Some(before), Some(latest)) = (self.minima.front().copied(), self.latest) else {
+            return;
+        };
+        let kept = latest.files_net.saturating_sub(before.files_net);
+        if !fd_burst::is_burst(kept, self.soft_limit, thresholds) {
+            return;
+        }
+        let mut burst = Burst {
+            before,
+            last: latest,
+            peak_fds_net: latest.fds_net,
+            patterns: BTreeMap::new(),
+            with_path: 0,
+            summary: None,
+            losses_before: 0,
+            threads: Vec::new(),
+            ongoing: true,
+            verdict: None,
+        };
+        for file in self.opened.drain(..).filter(|file| file.ts >= before.ts) {
+            burst.add(file);
+        }
+        self.burst = Some(burst);
+    }
+
+    fn finish_if_silent(&mut self, now: Nanos, thresholds: &Thresholds) {
+        if self
+            .burst
+            .as_ref()
+            .is_some_and(|burst| now.since(burst.last.ts) > thresholds.burst_gap)
+        {
+            self.finish();
+        }
+    }
+
+    /// The burst is over; the next must grow from here.
+    fn finish(&mut self) {
+        let Some(mut burst) = self.burst.take() else {
+            return;
+        };
+        burst.ongoing = false;
+        if self.followed.len() >= limits::FOLLOWED_BURSTS {
+            self.followed.pop_front();
+        }
+        self.followed.push_back(burst);
+        self.minima.clear();
+        self.minima.extend(self.latest);
+        self.opened.clear();
+    }
+}
+
+/// Whether most of what the burst kept has been closed again.
+fn was_released(burst: &Burst, now: Level) -> bool {
+    let kept = burst.last.files_net.saturating_sub(burst.before.files_net);
+    let left = now.files_net.saturating_sub(burst.before.files_net);
+    left < kept / 2
+}

@@ -1,0 +1,80 @@
+//! Every bound on what the engine remembers, each with its reason; never a threshold of a verdict.
+
+use crate::model::Nanos;
+
+/// Connections followed at once. Twice the ephemeral ports of one address, about 12 MB.
+pub const CONNECTIONS: usize = 65_536;
+
+/// Ended connections remembered to find the owners of `TIME_WAIT` sockets. A host that makes more
+/// than a thousand connections a second for a minute loses the oldest owners. About 12 MB.
+pub const ENDED_CONNECTIONS: usize = 65_536;
+
+/// How long an ended connection is remembered. `TIME_WAIT` lasts 60 s (`TCP_TIMEWAIT_LEN` in
+/// `include/net/tcp.h`) from the last segment of the peer, and a listing is some seconds old.
+pub const ENDED_AGE: Nanos = Nanos::from_secs(120);
+
+/// Failed connects remembered; the detector looks 30 s back.
+pub const FAILED_CONNECTS: usize = 16_384;
+
+/// Sockets from before the trace whose owner was looked up.
+pub const SOCKETS_BEFORE: usize = 65_536;
+
+/// `TIME_WAIT` listings kept, one for each network namespace, the last listed ones.
+pub const TIME_WAIT_LISTINGS: usize = 1_024;
+
+/// Processes, ended ones included. A host seldom runs more than some thousands at once.
+pub const PROCESSES: usize = 16_384;
+
+/// Groups of connections: of one thread, process or parent to one port, or of one peer.
+pub const GROUPS: usize = 4_096;
+
+/// Connections, and failed connects, that one group's sliding window holds; a threshold beyond it
+/// is never reached. Hundreds of connections a second fit into the ten seconds of a window.
+pub const WINDOW_RECORDS: usize = 4_096;
+
+/// Peer addresses told of one group. An ensemble has three to seven members.
+pub const PEERS_PER_GROUP: usize = 8;
+
+/// Kinds of errno counted for one group; a connect knows about ten.
+pub const ERRNOS_PER_GROUP: usize = 16;
+
+/// Children told apart by identity in one group; later ones are recognised by their newness.
+pub const CHILDREN_PER_GROUP: usize = 1_024;
+
+/// Spans kept for a median and a 99th percentile: the last ones, so that a verdict of days tells
+/// of today. Ten times the least that a 99th percentile can be read from.
+pub const SPREAD_SAMPLES: usize = 1_024;
+
+/// Opens remembered for one process until they are known to be a burst.
+pub const PATHS_PER_PROCESS: usize = 1_024;
+
+/// Different patterns counted for one burst; opens beyond them are counted without a path.
+pub const PATTERNS_PER_BURST: usize = 512;
+
+/// Different patterns known at once, for all processes together.
+pub const PATTERNS: usize = 65_536;
+
+/// Rows of patterns told of one burst: as many as a person reads.
+pub const PATTERN_ROWS: usize = 8;
+
+/// Threads told apart within one burst.
+pub const THREADS_PER_BURST: usize = 16;
+
+/// Levels of a process's descriptors kept over a burst's window, evenly spaced.
+pub const LEVELS_PER_PROCESS: usize = 512;
+
+/// Bursts of one process that are followed at once after they ended.
+pub const FOLLOWED_BURSTS: usize = 4;
+
+/// Verdicts that have ended and are still told.
+pub const ENDED_VERDICTS: usize = 1_024;
+
+/// Look-ups that wait to be taken.
+pub const LOOKUPS: usize = 4_096;
+
+/// Changes of the loss counters remembered, to tell what was lost during a verdict.
+pub const LOSS_CHANGES: usize = 256;
+
+/// A full table forgets this part (one in so many) of its rows at once, so that finding the
+/// oldest costs little for each row.
+pub const EVICTED_PART: usize = 16;

@@ -1,0 +1,38 @@
+//! What the inputs mean: one pure engine that tracks, judges and reports; never reads a clock, a
+//! file or the kernel, so that a replay concludes what the live run concluded.
+//!
+//! The way of an input: [`Engine::apply`] takes it to the tables (`process`, `connections`,
+//! `descriptors`, `time_wait`); ended and failed connections are counted in `groups`; on a tick the
+//! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`) are asked what has become
+//! conspicuous, and `verdicts` keeps what they found.
+
+mod churn;
+mod connection;
+mod connections;
+mod descriptors;
+mod engine;
+mod episode;
+mod exchange;
+mod failing_connects;
+mod fd_burst;
+mod flapping;
+mod group;
+mod groups;
+mod history;
+pub mod limits;
+mod losses;
+mod pattern;
+mod process;
+pub mod report;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod thresholds;
+mod time_wait;
+#[cfg(test)]
+mod timeline;
+mod verdicts;
+
+pub use engine::Engine;
+pub use report::Report;
+pub use thresholds::Thresholds;

@@ -1,0 +1,489 @@
+//! The table of processes: who each is and what it did in all; never judges it.
+
+use rustc_hash::FxHashMap;
+use tracer_common::{FdSource, ProcessCounters};
+
+use crate::model::{
+    Comm, DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid, ProcessFact, ProcessSeen, Tid,
+};
+
+use super::{
+    connection::Owner,
+    descriptors::Descriptors,
+    limits,
+    report::{Identity, ProcessRow},
+};
+
+/// Two starts that lie nearer are the same: /proc tells them in clock ticks of 10 ms.
+const SAME_START: Nanos = Nanos::from_millis(20);
+
+/// Events of a process may come so late after its end; later ones are of another with its pid.
+const LATE_EVENTS: Nanos = Nanos::from_secs(1);
+
+/// One process for good, as pids are used again. Ordered by first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ProcessKey {
+    serial: u32,
+    pid: Pid,
+}
+
+impl ProcessKey {
+    /// Its pid.
+    pub(super) const fn pid(self) -> Pid {
+        self.pid
+    }
+}
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Process {
+    start: Option<Nanos>,
+    ns_pid: Option<u32>,
+    comm: Option<String>,
+    /// The name as the kernel has it, for a parent's group of children.
+    kernel_comm: Comm,
+    exe: Option<String>,
+    cmdline: Option<String>,
+    user: Option<String>,
+    container: Option<String>,
+    ppid: Option<Pid>,
+    parent_comm: Option<Comm>,
+    ended: Option<Nanos>,
+    last_activity: Nanos,
+    counters: Option<Box<ProcessCounters>>,
+    seen: Seen,
+    pub(super) connects_failed: u64,
+    pub(super) connections_ended: u64,
+    pub(super) connections_open: u64,
+    pub(super) descriptors: Descriptors,
+}
+
+impl Identity {
+    /// The same, with the thread that made a connection.
+    pub(super) fn of_thread(self, owner: &Owner) -> Self {
+        Self {
+            tid: (owner.tid.0 != 0).then_some(owner.tid),
+            thread: (!owner.thread.is_empty()).then(|| owner.thread.to_string()),
+            ..self
+        }
+    }
+}
+
+/// What single events told, for totals newer than the last counters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    connects: u64,
+    accepts: u64,
+    opens_failed: u64,
+    fds_got: u64,
+    fds_closed: u64,
+    fds_refused: u64,
+}
+
+impl Process {
+    fn new(at: Nanos) -> Self {
+        Self {
+            start: None,
+            ns_pid: None,
+            comm: None,
+            kernel_comm: Comm::default(),
+            exe: None,
+            cmdline: None,
+            user: None,
+            container: None,
+            ppid: None,
+            parent_comm: None,
+            ended: None,
+            last_activity: at,
+            counters: None,
+            seen: Seen::default(),
+            connects_failed: 0,
+            connections_ended: 0,
+            connections_open: 0,
+            descriptors: Descriptors::default(),
+        }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Counts a connect.
+    pub(super) fn connected(&mut self) {
+        self.seen.connects += 1;
+    }
+
+    /// Counts an accept.
+    pub(super) fn accepted(&mut self) {
+        self.seen.accepts += 1;
+    }
+
+    /// Counts a descriptor's event.
+    pub(super) fn count(&mut self, fd: &FdEvent) {
+        match fd.action {
+            FdAction::Installed => self.seen.fds_got += 1,
+            FdAction::Closed => self.seen.fds_closed += 1,
+            FdAction::OpenFailed => self.seen.opens_failed += 1,
+            FdAction::Exhausted => self.seen.fds_refused += 1,
+        }
+    }
+
+    /// A name from what events told alone, until the process was introduced.
+    fn name_by_thread(&mut self, pid: Pid, tid: Tid, thread: Comm) {
+        if self.comm.is_none() && self.kernel_comm.is_empty() && pid.0 == tid.0 {
+            self.kernel_comm = thread;
+        }
+    }
+
+    fn introduce(&mut self, seen: &ProcessSeen) {
+        self.start = Some(seen.start);
+        self.ns_pid = Some(seen.ns_pid).filter(|ns_pid| *ns_pid != 0);
+        self.kernel_comm = seen.comm;
+        self.ppid = seen.ppid.known();
+        self.parent_comm = Some(seen.parent_comm).filter(|comm| !comm.is_empty());
+        if seen.is_exec {
+            // Another program: what was looked up about the old one no longer holds.
+            self.comm = None;
+            self.exe = None;
+            self.cmdline = None;
+        }
+        if self.cmdline.is_none() && !seen.cmdline.is_empty() {
+            self.cmdline = Some(seen.cmdline.clone());
+        }
+        if self.user.is_none() {
+            self.user = Some(seen.uid.to_string());
+        }
+    }
+
+    fn learn(&mut self, fact: &ProcessFact) {
+        fn replace<T: Clone>(known: &mut Option<T>, told: Option<&T>) {
+            if let Some(told) = told {
+                *known = Some(told.clone());
+            }
+        }
+        // The kernel half's start is exact, that of /proc is cut to a clock tick.
+        self.start = self.start.or(fact.start);
+        replace(&mut self.comm, fact.comm.as_ref());
+        replace(&mut self.exe, fact.exe.as_ref());
+        replace(&mut self.cmdline, fact.cmdline.as_ref());
+        replace(&mut self.ppid, fact.ppid.as_ref());
+        replace(&mut self.user, fact.user.as_ref());
+        replace(&mut self.ns_pid, fact.ns_pid.as_ref());
+        replace(&mut self.container, fact.container.as_ref());
+    }
+
+    fn name(&self) -> String {
+        self.comm
+            .clone()
+            .unwrap_or_else(|| self.kernel_comm.to_string())
+    }
+
+    fn counted(&self, of: impl Fn(&ProcessCounters) -> u64) -> u64 {
+        self.counters.as_deref().map_or(0, of)
+    }
+
+    fn row(&self, who: Identity) -> ProcessRow {
+        let sum = |counts: &[u64]| counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        // Counters and events tell of the same things, each up to another moment: the newer is
+        // the greater, and adding them would count twice.
+        ProcessRow {
+            who,
+            connects: self.counted(|c| c.connects).max(self.seen.connects),
+            connects_failed: self.connects_failed,
+            accepts: self.counted(|c| c.accepts).max(self.seen.accepts),
+            connections_ended: self.connections_ended,
+            connections_open: self.connections_open,
+            opens: self
+                .counted(|c| c.fds_got[FdSource::Open as usize])
+                .max(self.descriptors.opens()),
+            opens_failed: self.counted(|c| c.opens_failed).max(self.seen.opens_failed),
+            fds_got: self
+                .counted(|c| sum(&c.fds_got_of_kind))
+                .max(self.seen.fds_got),
+            fds_closed: self
+                .counted(|c| sum(&c.fds_closed_of_kind))
+                .max(self.seen.fds_closed),
+            fds_refused: self
+                .counted(|c| sum(&c.fds_refused))
+                .max(self.seen.fds_refused),
+            fds_open: self.descriptors.open_now().filter(|_| self.ended.is_none()),
+            fd_limit: self.descriptors.soft_limit(),
+            not_streamed: self.counted(|c| c.not_streamed),
+        }
+    }
+}
+
+/// All processes, ended ones included.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    table: FxHashMap<ProcessKey, Process>,
+    current: FxHashMap<Pid, ProcessKey>,
+    next_serial: u32,
+    /// Processes forgotten for want of room.
+    pub(super) evicted: u64,
+    /// Processes that somebody should look up, in the order of asking.
+    wanted: Vec<Pid>,
+}
+
+impl Processes {
+    /// The process with this key, unless it was forgotten.
+    pub(super) fn get(&self, key: ProcessKey) -> Option<&Process> {
+        self.table.get(&key)
+    }
+
+    /// The process with this key, unless it was forgotten.
+    pub(super) fn get_mut(&mut self, key: ProcessKey) -> Option<&mut Process> {
+        self.table.get_mut(&key)
+    }
+
+    /// The process that acts in this event, met for the first time if need be.
+    pub(super) fn acting(&mut self, event: &Event) -> Option<ProcessKey> {
+        let pid = event.pid.known()?;
+        let key = match self.current.get(&pid) {
+            // What the kernel does later for a process that has ended bears no thread's name.
+            Some(key) if event.thread.is_empty() || !self.ended_before(*key, event.ts) => *key,
+            _ => self.add(pid, event.ts),
+        };
+        if let Some(process) = self.table.get_mut(&key) {
+            process.last_activity = process.last_activity.max(event.ts);
+            process.name_by_thread(pid, event.tid, event.thread);
+        }
+        Some(key)
+    }
+
+    /// Who acts in this event, or for whom the kernel acts in it, as the owner of a connection.
+    pub(super) fn owner(&mut self, event: &Event) -> Option<Owner> {
+        let process = self.acting(event)?;
+        Some(Owner {
+            process,
+            tid: event.tid,
+            thread: event.thread,
+            child_of: self.child_of(process),
+        })
+    }
+
+    /// The owner of a socket of which only the process is known.
+    pub(super) fn owner_by_pid(&mut self, pid: Pid, at: Nanos) -> Option<Owner> {
+        let process = match self.current.get(&pid.known()?) {
+            Some(key) => *key,
+            None => self.add(pid, at),
+        };
+        Some(Owner {
+            process,
+            tid: Tid(0),
+            thread: Comm::default(),
+            child_of: None,
+        })
+    }
+
+    fn child_of(&self, key: ProcessKey) -> Option<(Pid, Comm)> {
+        let process = self.table.get(&key)?;
+        (!process.kernel_comm.is_empty()).then_some(())?;
+        Some((process.ppid?, process.kernel_comm))
+    }
+
+    fn ended_before(&self, key: ProcessKey, ts: Nanos) -> bool {
+        self.table
+            .get(&key)
+            .and_then(|process| process.ended)
+            .is_some_and(|ended| ts.since(ended) > LATE_EVENTS)
+    }
+
+    fn add(&mut self, pid: Pid, at: Nanos) -> ProcessKey {
+        self.make_room();
+        let key = ProcessKey {
+            serial: self.next_serial,
+            pid,
+        };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        // The pid is another's from now on, whose end was not seen.
+        if let Some(old) = self.current.insert(pid, key)
+            && let Some(old) = self.table.get_mut(&old)
+        {
+            old.ended.get_or_insert(at);
+        }
+        self.table.insert(key, Process::new(at));
+        self.ask_about(pid);
+        key
+    }
+
+    /// The live process with this pid that started then, met for the first time if need be.
+    fn started(&mut self, pid: Pid, start: Option<Nanos>, at: Nanos) -> Option<ProcessKey> {
+        let Some(key) = self.current.get(&pid.known()?).copied() else {
+            return Some(self.add(pid, at));
+        };
+        let known = self.table.get(&key)?.start;
+        match (known, start) {
+            (Some(known), Some(told)) if told.since(known) > SAME_START => Some(self.add(pid, at)),
+            // A fact about one that is no more.
+            (Some(known), Some(told)) if known.since(told) > SAME_START => None,
+            _ => Some(key),
+        }
+    }
+
+    /// Learns who a process is from its own introduction.
+    pub(super) fn introduce(&mut self, event: &Event, seen: &ProcessSeen) -> Option<ProcessKey> {
+        let key = self.started(event.pid, Some(seen.start), event.ts)?;
+        let process = self.table.get_mut(&key)?;
+        process.last_activity = process.last_activity.max(event.ts);
+        process.introduce(seen);
+        process.descriptors.begin_at_zero(event.ts);
+        if seen.is_exec {
+            self.ask_about(event.pid);
+        }
+        Some(key)
+    }
+
+    /// Learns who a process is from a look-up.
+    pub(super) fn learn(&mut self, fact: &ProcessFact, at: Nanos) {
+        let Some(key) = self.started(fact.pid, fact.start, at) else {
+            return;
+        };
+        if let Some(process) = self.table.get_mut(&key) {
+            process.learn(fact);
+        }
+    }
+
+    /// Learns how full a live process's descriptor table is.
+    pub(super) fn learn_descriptors(&mut self, fact: &DescriptorFact, at: Nanos) {
+        let key = match fact.pid.known() {
+            None => return,
+            Some(pid) => match self.current.get(&pid) {
+                Some(key) => *key,
+                None => self.add(pid, at),
+            },
+        };
+        if let Some(process) = self.table.get_mut(&key)
+            && process.ended.is_none()
+        {
+            process.descriptors.learn(fact);
+        }
+    }
+
+    /// Takes over a process's exact counters.
+    pub(super) fn learn_counters(
+        &mut self,
+        pid: Pid,
+        counters: &ProcessCounters,
+        at: Nanos,
+    ) -> Option<ProcessKey> {
+        let start = Some(Nanos(counters.start_ns)).filter(|start| start.0 != 0);
+        let key = self.started(pid, start, at)?;
+        let process = self.table.get_mut(&key)?;
+        process.start = process.start.or(start);
+        if let Some(known) = &mut process.counters {
+            **known = *counters;
+        } else {
+            process.counters = Some(Box::new(*counters));
+        }
+        Some(key)
+    }
+
+    /// Learns that a process ended.
+    pub(super) fn end(&mut self, key: ProcessKey, comm: Comm, at: Nanos) {
+        if let Some(process) = self.table.get_mut(&key) {
+            if process.kernel_comm.is_empty() {
+                process.kernel_comm = comm;
+            }
+            process.ended.get_or_insert(at);
+            process.last_activity = process.last_activity.max(at);
+        }
+    }
+
+    /// Asks for a look-up of a process.
+    pub(super) fn ask_about(&mut self, pid: Pid) {
+        if self.wanted.len() < limits::LOOKUPS && !self.wanted.contains(&pid) {
+            self.wanted.push(pid);
+        }
+    }
+
+    /// The look-ups asked for since they were last taken.
+    pub(super) fn take_wanted(&mut self) -> Vec<Pid> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// All that is known of who a process is; only its pid where it was forgotten.
+    pub(super) fn identity(&self, key: ProcessKey) -> Identity {
+        let Some(process) = self.table.get(&key) else {
+            return Identity {
+                pid: Some(key.pid),
+                ..Identity::default()
+            };
+        };
+        let parent_comm = process
+            .parent_comm
+            .map(|comm| comm.to_string())
+            .or_else(|| {
+                let parent = self.current.get(&process.ppid?)?;
+                self.table.get(parent).map(Process::name)
+            });
+        Identity {
+            pid: Some(key.pid),
+            ns_pid: process.ns_pid.filter(|ns_pid| *ns_pid != key.pid.0),
+            start: process.start,
+            comm: process.name(),
+            exe: process.exe.clone(),
+            cmdline: process.cmdline.clone(),
+            user: process.user.clone(),
+            container: process.container.clone(),
+            ppid: process.ppid,
+            parent_comm,
+            tid: None,
+            thread: None,
+            children: None,
+            ended: process.ended.is_some(),
+        }
+    }
+
+    /// All processes, the busiest first.
+    pub(super) fn rows(&self) -> Vec<ProcessRow> {
+        let mut rows: Vec<_> = self
+            .table
+            .iter()
+            .map(|(key, process)| {
+                let row = process.row(self.identity(*key));
+                let activity = [
+                    row.connects,
+                    row.accepts,
+                    row.connections_ended,
+                    row.fds_got,
+                ]
+                .into_iter()
+                .chain([row.opens, row.opens_failed, row.fds_refused])
+                .fold(0, u64::saturating_add);
+                (std::cmp::Reverse(activity), *key, row)
+            })
+            .collect();
+        rows.sort_unstable_by_key(|(activity, key, _)| (*activity, *key));
+        rows.into_iter().map(|(_, _, row)| row).collect()
+    }
+
+    fn make_room(&mut self) {
+        if self.table.len() < limits::PROCESSES {
+            return;
+        }
+        let mut oldest: Vec<_> = self
+            .table
+            .iter()
+            .map(|(key, process)| (process.ended.is_none(), process.last_activity, *key))
+            .collect();
+        oldest.sort_unstable();
+        for (_, _, key) in oldest
+            .into_iter()
+            .take(limits::PROCESSES / limits::EVICTED_PART)
+        {
+            self.table.remove(&key);
+            if self.current.get(&key.pid) == Some(&key) {
+                self.current.remove(&key.pid);
+            }
+            self.evicted += 1;
+        }
+    }
+
+    /// How many processes are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}

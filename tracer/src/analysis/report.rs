@@ -1,0 +1,281 @@
+//! What the engine has to say, as plain values; never how it is shown.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use tracer_common::Role;
+
+use crate::model::{Endpoint, Losses, Nanos, Netns, Pid, Session, Tid};
+
+/// All that is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How, where and what is watched.
+    pub session: Session,
+    /// The moment.
+    pub at: Nanos,
+    /// What was found, the most recent activity first among what still goes on, then what ended.
+    pub verdicts: Vec<Verdict>,
+    /// Processes, the busiest first.
+    pub processes: Vec<ProcessRow>,
+    /// `TIME_WAIT` sockets that the kernel listed last, each with its owner.
+    pub time_wait: Vec<TimeWaitRow>,
+    /// What became of all events.
+    pub losses: Losses,
+    /// What the engine itself had to forget to keep within its bounds.
+    pub evicted: Evicted,
+}
+
+/// How much the engine forgot to keep its memory bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Processes.
+    pub processes: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Groups of connections to one peer.
+    pub groups: u64,
+    /// Verdicts that had ended.
+    pub verdicts: u64,
+}
+
+/// Who did it. What is not known is `None`; for a process that has died, what was known stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The process in the host's pid namespace.
+    pub pid: Option<Pid>,
+    /// Its pid in its own pid namespace, where that is another.
+    pub ns_pid: Option<u32>,
+    /// When it started.
+    pub start: Option<Nanos>,
+    /// Its name.
+    pub comm: String,
+    /// Its executable.
+    pub exe: Option<String>,
+    /// Its command line.
+    pub cmdline: Option<String>,
+    /// Its user.
+    pub user: Option<String>,
+    /// Its container.
+    pub container: Option<String>,
+    /// Its parent.
+    pub ppid: Option<Pid>,
+    /// Its parent's name.
+    pub parent_comm: Option<String>,
+    /// The thread, where one thread did it.
+    pub tid: Option<Tid>,
+    /// The thread's name.
+    pub thread: Option<String>,
+    /// Where it is told of a parent's children of one name together, each of which did too little by
+    /// itself: how many they are. Then the pid and all that goes with it are those of the last one,
+    /// and `ppid` is who starts them.
+    pub children: Option<u64>,
+    /// Whether the process has ended.
+    pub ended: bool,
+}
+
+/// One finding. It keeps its id while it goes on; each change of what is told makes one more update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The same for all updates, and for a replay of the same inputs.
+    pub id: u64,
+    /// 0 when first made, then one more each time.
+    pub update: u32,
+    /// Who did it.
+    pub who: Identity,
+    /// When the first thing that belongs to it happened.
+    pub first_seen: Nanos,
+    /// When the last one happened.
+    pub last_seen: Nanos,
+    /// Whether it still goes on.
+    pub ongoing: bool,
+    /// Whether events were lost while it was made, so that its numbers are lower bounds.
+    pub lossy: bool,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// Connections opened and closed again and again without a useful exchange.
+    Flapping(Connections),
+    /// Short connections that do exchange data: no keep-alive, no pool.
+    Churn(Connections),
+    /// Connects that fail again and again.
+    FailingConnects(FailingConnects),
+    /// Many files opened, and kept open, at once.
+    FdBurst(FdBurst),
+}
+
+impl Finding {
+    /// The verdict's name in JSON, filters and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Flapping(_) => "flapping",
+            Self::Churn(_) => "churn",
+            Self::FailingConnects(_) => "failing_connects",
+            Self::FdBurst(_) => "fd_burst",
+        }
+    }
+}
+
+/// Connections of one owner to one port, or of one peer to one local port, that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connections {
+    /// Which side the watched process was on.
+    pub role: Role,
+    /// The last connection's own side. On the server's side its port is the one that was connected to.
+    pub local: Endpoint,
+    /// The last connection's other side. On the client's side its port is the one that was
+    /// connected to.
+    pub remote: Endpoint,
+    /// Every remote address of the group with its number of connections, the most frequent first
+    /// (at most [`super::limits::PEERS_PER_GROUP`], the others counted in the last of them).
+    pub peers: Vec<(IpAddr, u64)>,
+    /// Connections that ended.
+    pub count: u64,
+    /// Connections a minute over the time from the first to the last.
+    pub rate_per_min: f64,
+    /// The time from one try to the next.
+    pub period: Option<Spread>,
+    /// The time from a connection's begin to its end.
+    pub lifetime: Option<Spread>,
+    /// Payload bytes sent and acknowledged, in all.
+    pub tx_bytes: u64,
+    /// Payload bytes received, in all.
+    pub rx_bytes: u64,
+    /// Connections that this side ended.
+    pub closed_by_local: u64,
+    /// Connections that the other side ended.
+    pub closed_by_remote: u64,
+    /// Connects of the same group that failed meanwhile.
+    pub failed: u64,
+    /// Its `TIME_WAIT` sockets that the kernel listed last.
+    pub time_wait_now: u64,
+}
+
+/// The distribution of some spans.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Half are at most this.
+    pub p50: Nanos,
+    /// 99 of 100 are at most this.
+    pub p99: Nanos,
+    /// The shortest.
+    pub min: Nanos,
+    /// The longest.
+    pub max: Nanos,
+}
+
+/// Connects that fail again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailingConnects {
+    /// The last one's own side.
+    pub local: Endpoint,
+    /// The last one's target.
+    pub remote: Endpoint,
+    /// Every target address with its number of failures, as in [`Connections::peers`].
+    pub peers: Vec<(IpAddr, u64)>,
+    /// Failures.
+    pub count: u64,
+    /// Failures a minute.
+    pub rate_per_min: f64,
+    /// The time from one try to the next.
+    pub period: Option<Spread>,
+    /// Positive errno to number of failures; 0 is a connect that the program itself gave up before
+    /// an answer came.
+    pub errnos: BTreeMap<i32, u64>,
+}
+
+/// Many files opened, and kept open, at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FdBurst {
+    /// Files opened from its begin to its end.
+    pub opens: u64,
+    /// The time from its begin to its last open.
+    pub window: Nanos,
+    /// Patterns of what was opened with their counts, the most frequent first.
+    pub top_dirs: Vec<(String, u64)>,
+    /// Opens of the burst whose path is not known (beyond the budget, or lost).
+    pub paths_missing: u64,
+    /// Descriptors just before it, where the table was looked at in time.
+    pub fds_before: Option<u64>,
+    /// The most descriptors during it.
+    pub fds_peak: Option<u64>,
+    /// Descriptors now, or when the process ended.
+    pub fds_now: Option<u64>,
+    /// The soft limit; `None` is unlimited or not known.
+    pub fd_limit: Option<u64>,
+}
+
+/// One process's totals since it was first seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessRow {
+    /// Who it is.
+    pub who: Identity,
+    /// Connects begun.
+    pub connects: u64,
+    /// Connects that failed.
+    pub connects_failed: u64,
+    /// Connections accepted.
+    pub accepts: u64,
+    /// Connections that ended.
+    pub connections_ended: u64,
+    /// Connections open now, of those seen.
+    pub connections_open: u64,
+    /// Files opened.
+    pub opens: u64,
+    /// Files that could not be opened.
+    pub opens_failed: u64,
+    /// Descriptors got in any way.
+    pub fds_got: u64,
+    /// Descriptors closed.
+    pub fds_closed: u64,
+    /// Descriptors refused (EMFILE).
+    pub fds_refused: u64,
+    /// Descriptors open now, where known.
+    pub fds_open: Option<u64>,
+    /// The soft limit; `None` is unlimited or not known.
+    pub fd_limit: Option<u64>,
+    /// Descriptor events that were counted but not streamed.
+    pub not_streamed: u64,
+}
+
+/// A `TIME_WAIT` socket with its owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeWaitRow {
+    /// The process whose connection it was; everything `None` where [`Attribution::BeforeStart`].
+    pub who: Identity,
+    /// This side.
+    pub local: Endpoint,
+    /// The other side.
+    pub remote: Endpoint,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// How the owner was found.
+    pub attribution: Attribution,
+}
+
+/// How a `TIME_WAIT` socket's owner was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attribution {
+    /// By the kernel's socket cookie: certain.
+    Cookie,
+    /// By network namespace, both addresses and ports, and time (kernels before 5.12).
+    Tuple,
+    /// It was born before watching began (or its connection was not seen): not attributed.
+    BeforeStart,
+}
+
+impl Attribution {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cookie => "cookie",
+            Self::Tuple => "tuple",
+            Self::BeforeStart => "before_start",
+        }
+    }
+}
