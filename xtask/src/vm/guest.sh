@@ -35,7 +35,8 @@ enter_host_root() {
     cp -a /work/. /.vm/root/work/
     mkdir -p /.vm/root/.vm
     cp -a /.vm/busybox /.vm/bin /.vm/init /.vm/settings /.vm/command /.vm/root/.vm/
-    umount -a -r -t cgroup2,devpts,tmpfs,devtmpfs,sysfs 2>/dev/null
+    # Now, not after the switch: BusyBox finds itself by /proc, and the host's must not be asked.
+    mount_all /.vm/root
     exec switch_root /.vm/root /.vm/init second
 }
 
@@ -60,7 +61,8 @@ run_command() {
     keep="$!"
     cat /run/.vm-stderr >&5 3>&- &
     keep="$keep $!"
-    setsid /.vm/busybox sh /.vm/command </dev/null >/run/.vm-stdout 2>/run/.vm-stderr \
+    # The root's own shell and programs: BusyBox's shell would prefer its own.
+    PATH=${PATH#/.vm/bin:} /.vm/busybox setsid /bin/sh /.vm/command </dev/null >/run/.vm-stdout 2>/run/.vm-stderr \
         3>&- 4>&- 5>&- 6>&-
     code=$?
     for process in /proc/[0-9]*; do
@@ -79,8 +81,6 @@ if [ "$1" != second ]; then
         insmod "$module" || echo "cannot load $module" >/dev/kmsg
     done
     [ "$VM_ROOT" != host ] || enter_host_root
-else
-    mount_all ""
 fi
 
 [ -z "$VM_TRACEFS" ] || mount -t tracefs tracefs /sys/kernel/tracing
