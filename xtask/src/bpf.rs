@@ -51,10 +51,14 @@ impl Compiler {
     /// Looks through PATH, then the distribution's own folder; a compiler with a built `core` is
     /// taken before one that must build it. Fails, with the remedy, when there is none.
     pub fn find() -> Result<Self, String> {
-        let candidates: Vec<Self> = search_path()
-            .into_iter()
-            .chain([PathBuf::from("/usr/bin")])
-            .filter_map(|folder| Self::in_folder(&folder))
+        let mut folders = search_path();
+        let distribution = PathBuf::from("/usr/bin");
+        if !folders.contains(&distribution) {
+            folders.push(distribution);
+        }
+        let candidates: Vec<Self> = folders
+            .iter()
+            .filter_map(|folder| Self::in_folder(folder))
             .collect();
         candidates
             .iter()
@@ -231,8 +235,15 @@ fn forget_outer_cargo(command: &mut Command) {
     }
 }
 
+/// The folders of PATH, each once: looking into one starts compilers.
 fn search_path() -> Vec<PathBuf> {
-    env::var_os("PATH").map_or_else(Vec::new, |path| env::split_paths(&path).collect())
+    let mut folders = Vec::new();
+    for folder in env::var_os("PATH").iter().flat_map(env::split_paths) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
 }
 
 fn executable(folder: &Path, name: &str) -> Option<PathBuf> {

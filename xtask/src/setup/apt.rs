@@ -40,6 +40,8 @@ pub fn install(packages: &[&str]) -> Result<()> {
     let mut install = Command::new("apt-get");
     install
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // Another package manager may be at work; it is waited for.
+        .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
         .args(packages);
     if output_of(&mut install).is_ok() {

@@ -33,7 +33,7 @@ pub fn unpacked(image: Vec<u8>) -> Result<Vec<u8>> {
     let Some((_, name)) = packing else {
         return Ok(image);
     };
-    let program = super::program(name, "unpacks kernels", name, &[name])?;
+    let program = super::program(name, "unpacks kernels", name, name)?;
     let kernel = filtered(&program, payload)?;
     if kernel.len() != size || !kernel.starts_with(b"\x7fELF") {
         bail!("{name} made no kernel of the image: its package must be damaged or of a new form");

@@ -74,7 +74,7 @@ pub fn qemu() -> Result<PathBuf> {
         "QEMU",
         "runs the tests' kernels",
         "qemu-system-x86",
-        &["qemu-system-x86_64"],
+        "qemu-system-x86_64",
     )
 }
 
@@ -96,18 +96,22 @@ pub fn virtiofsd() -> Result<PathBuf> {
         "/usr/lib/qemu/virtiofsd",
         "/usr/lib/virtiofsd",
     ];
+    let found = || PATHS.iter().map(PathBuf::from).find(|path| path.is_file());
+    if let Some(path) = found() {
+        return Ok(path);
+    }
     // It comes with QEMU up to 7.2, and in a package of its own after that.
     let package = if apt::is_available("virtiofsd") {
         "virtiofsd"
     } else {
         "qemu-system-common"
     };
-    program(
+    install(
         "virtiofsd",
         "shows this machine's files to the guest",
-        package,
-        &PATHS,
-    )
+        &[package],
+    )?;
+    found().with_context(|| format!("the package {package} was installed, but has no virtiofsd"))
 }
 
 /// Whether an ELF file runs without a dynamic loader.
@@ -200,14 +204,13 @@ fn llvm_libraries(major: u32) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A program by one of its names or paths, installed as `package` where absent.
-fn program(what: &str, why: &str, package: &str, names: &[&str]) -> Result<PathBuf> {
-    let found = || names.iter().find_map(|name| which(name));
-    if let Some(path) = found() {
+/// The program `name`, from `package` where absent.
+fn program(what: &str, why: &str, package: &str, name: &str) -> Result<PathBuf> {
+    if let Some(path) = which(name) {
         return Ok(path);
     }
     install(what, why, &[package])?;
-    found().with_context(|| format!("the package {package} was installed, but it has no {what}"))
+    which(name).with_context(|| format!("the package {package} was installed, but has no {name}"))
 }
 
 fn install(what: &str, why: &str, packages: &[&str]) -> Result<()> {
