@@ -140,7 +140,7 @@ impl Engine {
                 processes: self.processes.evicted,
                 connections: self.connections.evicted,
                 groups: self.groups.evicted,
-                verdicts: self.verdicts.evicted,
+                verdicts: self.verdicts.missing(),
             },
         }
     }
@@ -396,6 +396,9 @@ impl Engine {
                 };
                 let pause = self.thresholds.update_pause;
                 self.verdicts.tell(tries.verdict, telling, self.now, pause);
+                if tries.is_over {
+                    self.verdicts.group_is_over();
+                }
             }
             group.drop_ended();
         }

@@ -95,13 +95,15 @@ pub(super) struct Group {
     pub(super) failed: VecDeque<Seq>,
     /// Failures from this one on came without a success between them.
     pub(super) failing_from: Seq,
-    pub(super) flapping: Option<ConnectionsEpisode>,
-    pub(super) churn: Option<ConnectionsEpisode>,
-    pub(super) failing: Option<FailingEpisode>,
+    pub(super) flapping: Option<Box<ConnectionsEpisode>>,
+    pub(super) churn: Option<Box<ConnectionsEpisode>>,
+    pub(super) failing: Option<Box<FailingEpisode>>,
     /// Since when a coarse group has enough of each to be told, but waits for finer ones.
     pub(super) flapping_since: Option<Nanos>,
     pub(super) churn_since: Option<Nanos>,
     pub(super) failing_since: Option<Nanos>,
+    /// Whether a verdict of it could not be made, which is counted once.
+    pub(super) was_refused: bool,
     /// Whether the next tick must look at it.
     pub(super) is_dirty: bool,
     pub(super) last_activity: Nanos,

@@ -363,7 +363,7 @@ fn begin_flapping(
         return;
     }
     group.flapping_since = None;
-    group.flapping = begin_episode(rows, scene);
+    group.flapping = begin_episode(group, rows, scene);
     for seq in rows {
         absorb(group, *seq, scene.ended, thresholds);
     }
@@ -405,17 +405,22 @@ fn begin_churn(key: GroupKey, group: &mut Group, scene: &mut Scene<'_>) {
         return;
     }
     group.churn_since = None;
-    group.churn = begin_episode(&rows, scene);
+    group.churn = begin_episode(group, &rows, scene);
     for seq in &rows {
         absorb(group, *seq, scene.ended, thresholds);
     }
 }
 
-fn begin_episode(rows: &[Seq], scene: &mut Scene<'_>) -> Option<ConnectionsEpisode> {
+fn begin_episode(
+    group: &mut Group,
+    rows: &[Seq],
+    scene: &mut Scene<'_>,
+) -> Option<Box<ConnectionsEpisode>> {
     let row = scene.ended.get(*rows.first()?)?;
+    let owner = row.owner?;
     let losses = scene.losses.by(row.start.unwrap_or(row.end), Family::Tcp);
-    let id = scene.verdicts.next_id();
-    Some(ConnectionsEpisode::begin(id, losses, row, row.owner?))
+    let id = scene.verdicts.next_id_of_group(&mut group.was_refused)?;
+    Some(Box::new(ConnectionsEpisode::begin(id, losses, row, owner)))
 }
 
 fn begin_failing(
@@ -456,7 +461,10 @@ fn begin_failing(
         return;
     };
     let losses = scene.losses.by(first.start, Family::Tcp);
-    let mut episode = FailingEpisode::begin(scene.verdicts.next_id(), losses, first);
+    let Some(id) = scene.verdicts.next_id_of_group(&mut group.was_refused) else {
+        return;
+    };
+    let mut episode = Box::new(FailingEpisode::begin(id, losses, first));
     for seq in rows {
         if let Some(row) = failed.get_mut(*seq) {
             episode.add(row);

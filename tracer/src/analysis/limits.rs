@@ -25,8 +25,9 @@ pub const TIME_WAIT_LISTINGS: usize = 1_024;
 /// Processes, ended ones included. A host seldom runs more than some thousands at once.
 pub const PROCESSES: usize = 16_384;
 
-/// Groups of connections: of one thread, process or parent to one port, or of one peer.
-pub const GROUPS: usize = 4_096;
+/// Groups of connections: of one thread, process or parent to one port, or of one peer. A busy
+/// server meets thousands of peers within a window; an idle group takes some 200 bytes.
+pub const GROUPS: usize = 16_384;
 
 /// Connections, and failed connects, that one group's sliding window holds; a threshold beyond it
 /// is never reached. Hundreds of connections a second fit into the ten seconds of a window.
@@ -65,6 +66,9 @@ pub const LEVELS_PER_PROCESS: usize = 512;
 
 /// Bursts of one process that are followed at once after they ended.
 pub const FOLLOWED_BURSTS: usize = 4;
+
+/// Verdicts about connections that go on at once; nobody reads more. Each takes up to 20 kB.
+pub const ONGOING_VERDICTS: usize = 2_048;
 
 /// Verdicts that have ended and are still told.
 pub const ENDED_VERDICTS: usize = 1_024;

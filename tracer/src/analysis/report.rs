@@ -34,7 +34,7 @@ pub struct Evicted {
     pub connections: u64,
     /// Groups of connections to one peer.
     pub groups: u64,
-    /// Verdicts that had ended.
+    /// Verdicts that had ended, and those that were not made because too many went on.
     pub verdicts: u64,
 }
 

@@ -222,7 +222,7 @@ impl Timeline {
     }
 
     /// A connection that was there before the trace.
-    pub(super) fn from_before(&mut self, sock: u64, to: &str) -> &mut Self {
+    pub(super) fn older_connection(&mut self, sock: u64, to: &str) -> &mut Self {
         self.socket(sock, Role::Unknown, None, to);
         let known = self.socks.get_mut(&sock).unwrap();
         known.start = None;
@@ -309,15 +309,17 @@ impl Timeline {
         &mut self,
         pid: u32,
         comm: &str,
-        (ppid, parent_comm): (u32, &str),
+        (parent, parent_comm): (u32, &str),
         start: Nanos,
         is_exec: bool,
     ) -> &mut Self {
-        self.counters.remove(&pid);
+        if !is_exec {
+            self.counters.remove(&pid);
+        }
         let seen = ProcessSeen {
             start,
             cgroup_id: 1,
-            ppid: Pid(ppid),
+            ppid: Pid(parent),
             parent_comm: Comm::from(parent_comm),
             uid: 1_000,
             ns_pid: pid,

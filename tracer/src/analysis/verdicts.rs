@@ -1,7 +1,7 @@
 //! The verdicts made so far: their numbers, and which change of them is worth an update; never
 //! decides whether there is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::Nanos;
 
@@ -43,9 +43,11 @@ pub(super) struct Verdicts {
     next: u64,
     to_take: BTreeSet<u64>,
     /// Ended ones in the order of their end.
-    ended: std::collections::VecDeque<u64>,
-    /// Verdicts forgotten for want of room.
-    pub(super) evicted: u64,
+    ended: VecDeque<u64>,
+    /// Verdicts of groups that go on.
+    ongoing: usize,
+    evicted: u64,
+    refused: u64,
 }
 
 impl Verdicts {
@@ -53,6 +55,29 @@ impl Verdicts {
     pub(super) fn next_id(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// As [`Self::next_id`] for a group of connections, of which any number may be conspicuous at
+    /// once; `None` where too many are. What is refused is counted once.
+    pub(super) fn next_id_of_group(&mut self, was_refused: &mut bool) -> Option<u64> {
+        if self.ongoing < limits::ONGOING_VERDICTS {
+            self.ongoing += 1;
+            return Some(self.next_id());
+        }
+        if !std::mem::replace(was_refused, true) {
+            self.refused += 1;
+        }
+        None
+    }
+
+    /// A verdict of a group is over, and told so.
+    pub(super) fn group_is_over(&mut self) {
+        self.ongoing = self.ongoing.saturating_sub(1);
+    }
+
+    /// Verdicts forgotten, or not made, for want of room.
+    pub(super) fn missing(&self) -> u64 {
+        self.evicted + self.refused
     }
 
     /// Tells a verdict for the first time, or as it is now.

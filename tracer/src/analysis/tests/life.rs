@@ -93,7 +93,9 @@ fn an_end_that_was_lost_is_told_by_what_follows() {
 fn connections_from_before_are_counted_where_their_owner_is_known_and_never_judged() {
     let mut t = Timeline::new();
     for sock in 0..20 {
-        t.from_before(sock, SERVER).fin_received(sock).gone(sock, 0);
+        t.older_connection(sock, SERVER)
+            .fin_received(sock)
+            .gone(sock, 0);
     }
     t.at(5.0);
     assert!(t.report().verdicts.is_empty());

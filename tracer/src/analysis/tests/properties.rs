@@ -330,7 +330,30 @@ fn ended_verdicts_give_way() {
         }
     }
     t.after_ms(40_000.0);
+    let told = t.report().verdicts;
+    assert_eq!(
+        told.first().map(|verdict| verdict.id),
+        Some(u64::from(count))
+    );
     assert_eq!(t.engine.table_sizes().verdicts, limits::ENDED_VERDICTS);
     assert_eq!(t.report().evicted.verdicts, 10);
     assert!(t.report().verdicts.iter().all(|verdict| !verdict.ongoing));
+}
+
+#[test]
+fn too_many_at_once_are_counted_once_each() {
+    let mut t = Timeline::new();
+    let count = u32::try_from(limits::ONGOING_VERDICTS).unwrap() + 10;
+    for _ in 0..5 {
+        for n in 0..count {
+            let client = who(1_000 + n, 1_000 + n, "client");
+            t.short_connection(client, 1, "10.0.0.1:80", 0.1, (0, 0));
+        }
+    }
+    t.after_ms(3_000.0);
+    let report = t.report();
+    assert_eq!(report.verdicts.len(), limits::ONGOING_VERDICTS);
+    assert!(report.verdicts.iter().all(|verdict| verdict.ongoing));
+    // As threads; as processes they still wait.
+    assert_eq!(report.evicted.verdicts, 10);
 }

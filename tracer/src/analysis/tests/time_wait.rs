@@ -88,7 +88,7 @@ fn another_socket_with_the_same_addresses_is_not_confused() {
 #[test]
 fn what_was_born_before_is_told_as_such() {
     let mut t = Timeline::new();
-    t.from_before(1, SERVER)
+    t.older_connection(1, SERVER)
         .fin_sent(1)
         .time_wait(1)
         .list_time_wait(&[1]);
@@ -100,7 +100,7 @@ fn what_was_born_before_is_told_as_such() {
 #[test]
 fn an_owner_found_before_its_end_counts() {
     let mut t = Timeline::new();
-    t.from_before(1, SERVER);
+    t.older_connection(1, SERVER);
     let row = SocketRow {
         state: TcpState::Established,
         ..t.time_wait_row(1)
@@ -135,7 +135,7 @@ fn only_what_was_selected_is_shown() {
         let mut t = Timeline::with(session);
         t.short_connection(CLIENT, 1, SERVER, 5.0, (0, 0))
             .short_connection(OTHER, 2, "10.0.0.9:80", 5.0, (0, 0))
-            .from_before(3, SERVER)
+            .older_connection(3, SERVER)
             .list_time_wait(&[1, 2, 3]);
         owners(&t)
             .into_iter()
