@@ -1,7 +1,12 @@
 //! Builds the kernel half and hands it to the compiler as one file; never installs anything.
 
 #[path = "../xtask/src/bpf.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "xtask uses more of it than is used here")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "xtask uses more of it than is used here"
+)]
 mod bpf;
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
@@ -24,7 +29,11 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    let folder = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("cargo set no {name}"));
+    let folder = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .ok_or(format!("cargo set no {name}"))
+    };
     let out = folder("OUT_DIR")?;
     let root = folder("CARGO_MANIFEST_DIR")?.join("..");
     let object = bpf::Toolchain::find()?.build(&root, &out.join("bpf"))?;

@@ -82,15 +82,16 @@ pub fn stream<T: 'static>(kind: EventKind, fill: impl FnOnce(*mut T)) -> bool {
     true
 }
 
-/// Sends a scratch event with as much of its path as is used, and accounts for it. True where it was
-/// streamed.
+/// Sends a scratch event with as much of its path as is used, and accounts for it.
 #[inline(always)]
-pub fn stream_with_path(kind: EventKind, scratch: *mut FdScratch) -> bool {
+pub fn stream_with_path(kind: EventKind, scratch: *mut FdScratch) {
+    // Read where it lies, so that the check below is there for the verifier to see, even where the
+    // compiler knows better.
     // SAFETY: the pointer is into the per-CPU map's value, and no other program uses this entry.
-    let path_bytes = unsafe { (*scratch).event.path_bytes } as usize;
+    let path_bytes = unsafe { (&raw const (*scratch).event.path_bytes).read_volatile() } as usize;
     if path_bytes > PATH_ROOM {
         conclude(kind, Outcome::ReadFailed);
-        return false;
+        return;
     }
     let size = (size_of::<FdScratch>() - PATH_ROOM + path_bytes) as u64;
     // SAFETY: `size` is at most the size of the scratch entry.
@@ -102,8 +103,14 @@ pub fn stream_with_path(kind: EventKind, scratch: *mut FdScratch) -> bool {
             wakeup_flags(size),
         )
     } == 0;
-    conclude(kind, if sent { Outcome::Streamed } else { Outcome::RingFull });
-    sent
+    conclude(
+        kind,
+        if sent {
+            Outcome::Streamed
+        } else {
+            Outcome::RingFull
+        },
+    );
 }
 
 /// Fills in the head of an event by the task that is running.
@@ -125,12 +132,7 @@ pub unsafe fn fill_header(header: *mut EventHeader, kind: EventKind, actor: Acto
 /// # Safety
 /// `header` must be writable.
 #[inline(always)]
-pub unsafe fn fill_header_of_owner(
-    header: *mut EventHeader,
-    kind: EventKind,
-    pid: u32,
-    tid: u32,
-) {
+pub unsafe fn fill_header_of_owner(header: *mut EventHeader, kind: EventKind, pid: u32, tid: u32) {
     // SAFETY: the caller vouches for `header`.
     unsafe {
         fill_facts(header, kind, pid, tid);

@@ -12,9 +12,7 @@ use crate::{
 /// What an open file is, from the type bits of its inode's mode (`include/uapi/linux/stat.h`).
 #[inline(always)]
 pub fn kind(file: KernelPtr) -> FdKind {
-    let mode: u16 = read_ptr(file, offset!(file_inode))
-        .and_then(|inode| read(inode, offset!(inode_mode)))
-        .unwrap_or(0);
+    let mode: u16 = read(read_ptr(file, offset!(file_inode)), offset!(inode_mode));
     match mode & 0o170_000 {
         // regular, directory, block device
         0o100_000 | 0o040_000 | 0o060_000 => FdKind::File,
@@ -89,8 +87,18 @@ pub fn stream(change: Change, actor: Actor, counters: *const ProcessCounters) ->
 pub fn count_got(counters: *mut ProcessCounters, source: FdSource, kind: FdKind) {
     // SAFETY: a map value that the verifier knows of; the numbers of the enums are the indices.
     unsafe {
-        add((&raw mut (*counters).fds_got).cast::<u64>().add(source as usize), 1);
-        add((&raw mut (*counters).fds_got_of_kind).cast::<u64>().add(kind as usize), 1);
+        add(
+            (&raw mut (*counters).fds_got)
+                .cast::<u64>()
+                .add(source as usize),
+            1,
+        );
+        add(
+            (&raw mut (*counters).fds_got_of_kind)
+                .cast::<u64>()
+                .add(kind as usize),
+            1,
+        );
     }
 }
 
@@ -99,7 +107,12 @@ pub fn count_got(counters: *mut ProcessCounters, source: FdSource, kind: FdKind)
 pub fn count_closed(counters: *mut ProcessCounters, kind: FdKind) {
     // SAFETY: as in `count_got`.
     unsafe {
-        add((&raw mut (*counters).fds_closed_of_kind).cast::<u64>().add(kind as usize), 1);
+        add(
+            (&raw mut (*counters).fds_closed_of_kind)
+                .cast::<u64>()
+                .add(kind as usize),
+            1,
+        );
     }
 }
 
@@ -108,6 +121,11 @@ pub fn count_closed(counters: *mut ProcessCounters, kind: FdKind) {
 pub fn count_refused(counters: *mut ProcessCounters, source: FdSource) {
     // SAFETY: as in `count_got`.
     unsafe {
-        add((&raw mut (*counters).fds_refused).cast::<u64>().add(source as usize), 1);
+        add(
+            (&raw mut (*counters).fds_refused)
+                .cast::<u64>()
+                .add(source as usize),
+            1,
+        );
     }
 }

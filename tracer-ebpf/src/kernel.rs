@@ -1,29 +1,33 @@
 //! Reads of kernel memory, and the one atomic operation; never knows what it reads.
 
-use aya_ebpf::{
-    EbpfContext,
-    cty::c_void,
-    helpers::{bpf_probe_read_kernel, generated},
-};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{EbpfContext, helpers::generated};
 
 /// The address of a kernel structure. Only ever read through [`read`], which cannot fault.
 pub type KernelPtr = *const u8;
 
-/// The `T` at `base + offset`, or `None` where the kernel could not read it.
+/// The `T` at `base + offset`; zero where it could not be read, which a chain of reads passes on.
+/// There is no result to test on purpose: each test would double what the verifier must follow.
 #[inline(always)]
-pub fn read<T>(base: KernelPtr, offset: usize) -> Option<T> {
-    // SAFETY: the helper checks the address itself and fails instead of faulting. `T` is an integer
-    // or an array of integers at every call, so any bytes are a valid value.
-    unsafe { bpf_probe_read_kernel(base.wrapping_add(offset).cast::<T>()).ok() }
+pub fn read<T>(base: KernelPtr, offset: usize) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address itself, and fills the value with zeros instead of
+    // faulting. `T` is an integer or an array of integers at every call, so any bytes are valid.
+    unsafe {
+        generated::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            base.wrapping_add(offset).cast(),
+        );
+        value.assume_init()
+    }
 }
 
-/// The pointer at `base + offset`; `None` where it could not be read or is null.
+/// The pointer at `base + offset`; null where it could not be read.
 #[inline(always)]
-pub fn read_ptr(base: KernelPtr, offset: usize) -> Option<KernelPtr> {
-    match read::<u64>(base, offset) {
-        Some(address) if address != 0 => Some(address as KernelPtr),
-        _ => None,
-    }
+pub fn read_ptr(base: KernelPtr, offset: usize) -> KernelPtr {
+    read::<u64>(base, offset) as KernelPtr
 }
 
 /// A pointer among the arguments of an fentry or fexit program (its result comes behind them), as a
@@ -31,17 +35,17 @@ pub fn read_ptr(base: KernelPtr, offset: usize) -> Option<KernelPtr> {
 /// arithmetic that an address as a key needs; so it is read as any other memory.
 #[inline(always)]
 pub fn plain_arg(ctx: &impl EbpfContext, index: usize) -> KernelPtr {
-    read_ptr(ctx.as_ptr() as KernelPtr, index * size_of::<u64>()).unwrap_or(core::ptr::null())
+    read_ptr(ctx.as_ptr() as KernelPtr, index * size_of::<u64>())
 }
 
-/// Copies `size` bytes of kernel memory; false, and zeros instead, where they could not be read.
+/// Copies `size` bytes of kernel memory; zeros where they could not be read.
 ///
 /// # Safety
 /// `to` must point to at least `size` writable bytes that the verifier knows of.
 #[inline(always)]
-pub unsafe fn copy(to: *mut u8, size: u32, from: KernelPtr) -> bool {
+pub unsafe fn copy(to: *mut u8, size: u32, from: KernelPtr) {
     // SAFETY: the caller vouches for `to`; the helper checks `from` itself.
-    unsafe { generated::bpf_probe_read_kernel(to.cast::<c_void>(), size, from.cast()) == 0 }
+    unsafe { generated::bpf_probe_read_kernel(to.cast(), size, from.cast()) };
 }
 
 /// Zeroes 16 bytes in two stores: as an array of bytes they would be a loop.

@@ -32,27 +32,30 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    fn of(file: KernelPtr) -> Option<Self> {
+    fn of(file: KernelPtr) -> Self {
         let path = file.wrapping_add(offset!(file_path));
-        let vfsmount = read_ptr(path, offset!(path_mnt))?;
-        Some(Self {
-            dentry: read_ptr(path, offset!(path_dentry))?,
+        let vfsmount = read_ptr(path, offset!(path_mnt));
+        Self {
+            dentry: read_ptr(path, offset!(path_dentry)),
             mount: vfsmount.wrapping_sub(offset!(mount_mnt)),
-            mount_root: read_ptr(vfsmount, offset!(vfsmount_root))?,
-        })
+            mount_root: read_ptr(vfsmount, offset!(vfsmount_root)),
+        }
     }
 
     /// Steps from the root of a mount to where it is mounted; `None` at the root of all.
     #[inline(always)]
     fn leave_mount(&self) -> Option<Self> {
-        let parent = read_ptr(self.mount, offset!(mount_parent))?;
+        let parent = read_ptr(self.mount, offset!(mount_parent));
         if parent == self.mount {
             return None;
         }
         Some(Self {
-            dentry: read_ptr(self.mount, offset!(mount_mountpoint))?,
+            dentry: read_ptr(self.mount, offset!(mount_mountpoint)),
             mount: parent,
-            mount_root: read_ptr(parent.wrapping_add(offset!(mount_mnt)), offset!(vfsmount_root))?,
+            mount_root: read_ptr(
+                parent.wrapping_add(offset!(mount_mnt)),
+                offset!(vfsmount_root),
+            ),
         })
     }
 }
@@ -70,30 +73,28 @@ pub unsafe fn resolve(file: KernelPtr, scratch: *mut FdScratch) {
     // SAFETY: as above.
     unsafe { used.write_volatile(0) };
     let mut form = path_form::RESOLVED_CUT;
-    if let Some(mut place) = Place::of(file) {
-        for _ in 0..STEPS_MAX {
-            if place.dentry == place.mount_root {
-                let Some(outer) = place.leave_mount() else {
-                    form = path_form::RESOLVED;
-                    break;
-                };
-                place = outer;
-                continue;
-            }
-            let Some(parent) = read_ptr(place.dentry, offset!(dentry_parent)) else {
-                break;
-            };
-            if parent == place.dentry {
-                // The root of a file system that is mounted nowhere (any more).
+    let mut place = Place::of(file);
+    for _ in 0..STEPS_MAX {
+        if place.dentry == place.mount_root {
+            let Some(outer) = place.leave_mount() else {
                 form = path_form::RESOLVED;
                 break;
-            }
-            // SAFETY: vouched for by the caller.
-            if !unsafe { append_name(place.dentry, scratch) } {
-                break;
-            }
-            place.dentry = parent;
+            };
+            place = outer;
+            continue;
         }
+        let parent = read_ptr(place.dentry, offset!(dentry_parent));
+        if parent == place.dentry {
+            // The root of a file system that is mounted nowhere (any more).
+            form = path_form::RESOLVED;
+            break;
+        }
+        // A pointer that could not be read ends the walk here: it has no name.
+        // SAFETY: vouched for by the caller.
+        if !unsafe { append_name(place.dentry, scratch) } {
+            break;
+        }
+        place.dentry = parent;
     }
     // SAFETY: vouched for by the caller.
     unsafe { (*scratch).event.path_form = form };
@@ -103,9 +104,7 @@ pub unsafe fn resolve(file: KernelPtr, scratch: *mut FdScratch) {
 /// could not be read.
 #[inline(always)]
 unsafe fn append_name(dentry: KernelPtr, scratch: *mut FdScratch) -> bool {
-    let Some(name) = read_ptr(dentry, offset!(dentry_name)) else {
-        return false;
-    };
+    let name = read_ptr(dentry, offset!(dentry_name));
     // SAFETY: vouched for by the caller of `resolve`.
     let path_bytes = unsafe { &raw mut (*scratch).event.path_bytes };
     // SAFETY: as above.
@@ -135,17 +134,15 @@ unsafe fn append_name(dentry: KernelPtr, scratch: *mut FdScratch) -> bool {
 /// As for [`resolve`].
 #[inline(always)]
 pub unsafe fn as_given(filename: KernelPtr, scratch: *mut FdScratch) {
-    let mut bytes = 0;
-    if let Some(name) = read_ptr(filename, offset!(filename_name)) {
-        // SAFETY: the path holds `PATH_BYTES_MAX` bytes.
-        bytes = unsafe {
-            generated::bpf_probe_read_kernel_str(
-                (&raw mut (*scratch).path).cast(),
-                PATH_BYTES_MAX as u32,
-                name.cast(),
-            )
-        };
-    }
+    let name = read_ptr(filename, offset!(filename_name));
+    // SAFETY: the path holds `PATH_BYTES_MAX` bytes.
+    let bytes = unsafe {
+        generated::bpf_probe_read_kernel_str(
+            (&raw mut (*scratch).path).cast(),
+            PATH_BYTES_MAX as u32,
+            name.cast(),
+        )
+    };
     let (form, bytes) = match bytes {
         1..=4095 => (path_form::AS_GIVEN, bytes as u32),
         4096 => (path_form::AS_GIVEN_CUT, bytes as u32),

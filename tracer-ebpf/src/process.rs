@@ -100,12 +100,12 @@ pub fn within_budget(counters: *mut ProcessCounters) -> bool {
 
 #[inline(always)]
 fn leader(task: KernelPtr) -> KernelPtr {
-    read_ptr(task, offset!(task_group_leader)).unwrap_or(task)
+    read_ptr(task, offset!(task_group_leader))
 }
 
 #[inline(always)]
 fn start_ns(leader: KernelPtr) -> u64 {
-    read(leader, offset!(task_start_boottime)).unwrap_or(0)
+    read(leader, offset!(task_start_boottime))
 }
 
 /// Copies the name of a task's process, which is that of its first thread.
@@ -121,7 +121,13 @@ pub unsafe fn copy_comm(to: *mut [u8; COMM_BYTES], task: KernelPtr) {
 #[inline(always)]
 unsafe fn copy_own_comm(to: *mut [u8; COMM_BYTES], task: KernelPtr) {
     // SAFETY: the caller vouches for `to`.
-    unsafe { copy(to.cast(), COMM_BYTES as u32, task.wrapping_add(offset!(task_comm))) };
+    unsafe {
+        copy(
+            to.cast(),
+            COMM_BYTES as u32,
+            task.wrapping_add(offset!(task_comm)),
+        )
+    };
 }
 
 /// A [`ProcessEvent`] with room for its command line.
@@ -138,21 +144,18 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
     emit::stream::<Introduction>(EventKind::Process, |record| {
         let task = current_task();
         let leader = leader(task);
-        let parent = read_ptr(leader, offset!(task_real_parent)).unwrap_or(core::ptr::null());
-        let netns = read_ptr(task, offset!(task_nsproxy))
-            .and_then(|nsproxy| read_ptr(nsproxy, offset!(nsproxy_net)))
-            .and_then(|net| read::<u32>(net, offset!(net_inum)))
-            .unwrap_or(0);
+        let parent = read_ptr(leader, offset!(task_real_parent));
+        let net = read_ptr(read_ptr(task, offset!(task_nsproxy)), offset!(nsproxy_net));
         // SAFETY: the record was reserved with this very type.
         unsafe {
             let event = &raw mut (*record).event;
             emit::fill_header(&raw mut (*event).header, EventKind::Process, actor);
             (*event).start_ns = start_ns(leader);
             (*event).cgroup_id = generated::bpf_get_current_cgroup_id();
-            (*event).ppid = read(parent, offset!(task_tgid)).unwrap_or(0);
+            (*event).ppid = read(parent, offset!(task_tgid));
             (*event).uid = bpf_get_current_uid_gid() as u32;
             (*event).ns_pid = ns_pid(leader);
-            (*event).netns = netns;
+            (*event).netns = read(net, offset!(net_inum));
             copy_own_comm(&raw mut (*event).comm, leader);
             copy_own_comm(&raw mut (*event).parent_comm, parent);
             (*event).is_exec = u8::from(is_exec);
@@ -167,43 +170,38 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
 fn ns_pid(leader: KernelPtr) -> u32 {
     /// `sizeof(struct upid)`: an int, padding, a pointer (`include/linux/pid.h`).
     const UPID_BYTES: usize = 16;
-    /// `MAX_PID_NS_LEVEL` (`include/linux/pid_namespace.h`).
+    /// `MAX_PID_NS_LEVEL` (`include/linux/pid_namespace.h`): the mask below cuts nothing real.
     const LEVELS_MAX: u32 = 32;
-    let Some(pid) = read_ptr(leader, offset!(task_thread_pid)) else {
-        return 0;
-    };
-    match read::<u32>(pid, offset!(pid_level)) {
-        Some(level) if level <= LEVELS_MAX => {
-            read(pid, offset!(pid_numbers) + level as usize * UPID_BYTES).unwrap_or(0)
-        }
-        _ => 0,
-    }
+    let pid = read_ptr(leader, offset!(task_thread_pid));
+    let level: u32 = read(pid, offset!(pid_level));
+    read(
+        pid,
+        offset!(pid_numbers) + (level & (LEVELS_MAX - 1)) as usize * UPID_BYTES,
+    )
 }
 
 /// Copies the command line out of the process's own memory: /proc may come too late for it.
 #[inline(always)]
 unsafe fn fill_args(record: *mut Introduction, task: KernelPtr) {
-    let (mut bytes, mut cut) = (0_u64, false);
-    if let Some(mm) = read_ptr(task, offset!(task_mm)) {
-        let start: u64 = read(mm, offset!(mm_arg_start)).unwrap_or(0);
-        let end: u64 = read(mm, offset!(mm_arg_end)).unwrap_or(0);
-        bytes = end.wrapping_sub(start);
-        if bytes > ARGS_BYTES_MAX as u64 {
-            bytes = ARGS_BYTES_MAX as u64;
-            cut = true;
-        }
-        // SAFETY: at most as many bytes as `args` holds are written to it; the helper checks the
-        // user address itself.
-        let failed = unsafe {
-            generated::bpf_probe_read_user(
-                (&raw mut (*record).args).cast(),
-                bytes as u32,
-                start as *const _,
-            )
-        };
-        if failed != 0 {
-            bytes = 0;
-        }
+    let mm = read_ptr(task, offset!(task_mm));
+    let start: u64 = read(mm, offset!(mm_arg_start));
+    let end: u64 = read(mm, offset!(mm_arg_end));
+    let mut bytes = end.wrapping_sub(start);
+    let cut = bytes > ARGS_BYTES_MAX as u64;
+    if cut {
+        bytes = ARGS_BYTES_MAX as u64;
+    }
+    // SAFETY: at most as many bytes as `args` holds are written to it; the helper checks the user
+    // address itself.
+    let failed = unsafe {
+        generated::bpf_probe_read_user(
+            (&raw mut (*record).args).cast(),
+            bytes as u32,
+            start as *const _,
+        )
+    };
+    if failed != 0 {
+        bytes = 0;
     }
     // SAFETY: the caller passes the reserved record.
     unsafe {
@@ -215,9 +213,8 @@ unsafe fn fill_args(record: *mut Introduction, task: KernelPtr) {
 /// Whether the running thread is the last of its process.
 #[inline(always)]
 pub fn is_last_thread() -> bool {
-    let live = read_ptr(current_task(), offset!(task_signal))
-        .and_then(|signal| read::<u32>(signal, offset!(signal_live)));
-    live == Some(0)
+    let signal = read_ptr(current_task(), offset!(task_signal));
+    read::<u32>(signal, offset!(signal_live)) == 0
 }
 
 /// How the descriptor that the running task is getting was asked for.
@@ -228,38 +225,38 @@ pub fn fd_source() -> FdSource {
     /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`): a 32-bit call, numbered differently.
     const TS_COMPAT: u32 = 0x2;
     let task = current_task();
-    if read::<u32>(task, offset!(task_flags)).unwrap_or(0) & PF_IO_WORKER != 0 {
+    if read::<u32>(task, offset!(task_flags)) & PF_IO_WORKER != 0 {
         return FdSource::IoUring;
     }
-    if read::<u32>(task, offset!(task_status)).unwrap_or(0) & TS_COMPAT != 0 {
+    if read::<u32>(task, offset!(task_status)) & TS_COMPAT != 0 {
         return FdSource::Other;
     }
     match syscall_number(task) {
         // open, creat, openat, open_by_handle_at, openat2
-        Some(2 | 85 | 257 | 304 | 437) => FdSource::Open,
+        2 | 85 | 257 | 304 | 437 => FdSource::Open,
         // socket, socketpair
-        Some(41 | 53) => FdSource::Socket,
+        41 | 53 => FdSource::Socket,
         // accept, accept4
-        Some(43 | 288) => FdSource::Accept,
+        43 | 288 => FdSource::Accept,
         // dup, dup2, fcntl, dup3
-        Some(32 | 33 | 72 | 292) => FdSource::Dup,
+        32 | 33 | 72 | 292 => FdSource::Dup,
         // pipe, pipe2
-        Some(22 | 293) => FdSource::Pipe,
+        22 | 293 => FdSource::Pipe,
         // epoll_create, epoll_create1
-        Some(213 | 291) => FdSource::Epoll,
+        213 | 291 => FdSource::Epoll,
         // eventfd, eventfd2
-        Some(284 | 290) => FdSource::Eventfd,
+        284 | 290 => FdSource::Eventfd,
         // recvmsg, recvmmsg
-        Some(47 | 299) => FdSource::Received,
+        47 | 299 => FdSource::Received,
         // io_uring_setup, io_uring_enter, io_uring_register
-        Some(425..=427) => FdSource::IoUring,
+        425..=427 => FdSource::IoUring,
         _ => FdSource::Other,
     }
 }
 
 /// The number of the system call that the task is in (`arch/x86/entry/syscalls/syscall_64.tbl`).
 #[inline(always)]
-fn syscall_number(task: KernelPtr) -> Option<u64> {
+fn syscall_number(task: KernelPtr) -> u64 {
     /// Where `orig_ax` lies in `struct pt_regs`, and how long that is (x86-64 ABI).
     const ORIG_AX: usize = 15 * 8;
     const PT_REGS_BYTES: usize = 21 * 8;
@@ -270,7 +267,7 @@ fn syscall_number(task: KernelPtr) -> Option<u64> {
         unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) as KernelPtr }
     } else {
         // Before 5.15 there is no helper; the registers lie at the top of the kernel stack.
-        read_ptr(task, offset!(task_stack))?.wrapping_add(THREAD_BYTES - PT_REGS_BYTES)
+        read_ptr(task, offset!(task_stack)).wrapping_add(THREAD_BYTES - PT_REGS_BYTES)
     };
     read(regs, ORIG_AX)
 }

@@ -5,6 +5,7 @@ use aya_ebpf::{cty::c_void, helpers::generated};
 use tracer_common::{
     EventKind, Role, TcpEvent,
     net::{AF_INET, AF_INET6, state},
+    stats::Outcome,
 };
 
 use crate::{
@@ -82,37 +83,41 @@ pub fn key(sk: KernelPtr) -> u64 {
 /// A socket's TCP state.
 #[inline(always)]
 pub fn state(sk: KernelPtr) -> u8 {
-    read(sk, offset!(sock_state)).unwrap_or(state::CLOSE)
+    read(sk, offset!(sock_state))
 }
 
-/// The local port in host order; 0 once the kernel has given it back.
+/// The local port in host order. Once the connection is over the kernel gives the port back and
+/// zeroes `skc_num`, but leaves the copy that went into packets.
 #[inline(always)]
 pub fn local_port(sk: KernelPtr) -> u16 {
-    read(sk, offset!(sock_num)).unwrap_or(0)
+    match read(sk, offset!(sock_num)) {
+        0 => u16::from_be(read(sk, offset!(inet_sport))),
+        port => port,
+    }
 }
 
 /// The remote port in host order.
 #[inline(always)]
 pub fn remote_port(sk: KernelPtr) -> u16 {
-    u16::from_be(read(sk, offset!(sock_dport)).unwrap_or(0))
+    u16::from_be(read(sk, offset!(sock_dport)))
 }
 
 /// Whether the socket speaks TCP: other protocols share some of the kernel's functions.
 #[inline(always)]
 pub fn is_tcp(sk: KernelPtr) -> bool {
-    read::<u16>(sk, offset!(sock_protocol)) == Some(IPPROTO_TCP)
+    read::<u16>(sk, offset!(sock_protocol)) == IPPROTO_TCP
 }
 
 /// The error that the socket holds for its process, as a positive errno.
 #[inline(always)]
 pub fn pending_errno(sk: KernelPtr) -> i32 {
-    read(sk, offset!(sock_err)).unwrap_or(0)
+    read(sk, offset!(sock_err))
 }
 
 /// The cookie that the socket has by now; 0 where nobody has asked for one yet.
 #[inline(always)]
 pub fn existing_cookie(sk: KernelPtr) -> u64 {
-    read(sk, offset!(sock_cookie)).unwrap_or(0)
+    read(sk, offset!(sock_cookie))
 }
 
 /// The socket's cookie, made now if need be where the kernel has the helper: it must be asked for
@@ -138,15 +143,19 @@ pub unsafe fn make_cookie(sk: *mut c_void) -> u64 {
 /// the SYN for a client's own counter, our FIN once it is acknowledged, the peer's once it came.
 #[inline(always)]
 pub fn payload_bytes(sk: KernelPtr, role: u8, old_state: u8, new_state: u8) -> (u64, u64) {
-    let acked: u64 = read(sk, offset!(tcp_bytes_acked)).unwrap_or(0);
-    let received: u64 = read(sk, offset!(tcp_bytes_received)).unwrap_or(0);
+    let acked: u64 = read(sk, offset!(tcp_bytes_acked));
+    let received: u64 = read(sk, offset!(tcp_bytes_received));
     let syn_acked = u64::from(role == Role::Client as u8);
     // The last acknowledgement takes a socket from LAST_ACK to CLOSE; so does a reset, with an error.
     let fin_acked = u64::from(match (old_state, new_state) {
         (state::LAST_ACK, state::CLOSE) => pending_errno(sk) == 0,
         _ => matches!(new_state, state::FIN_WAIT2 | state::TIME_WAIT),
     });
-    let last_state = if new_state == state::CLOSE { old_state } else { new_state };
+    let last_state = if new_state == state::CLOSE {
+        old_state
+    } else {
+        new_state
+    };
     let fin_received = u64::from(matches!(
         last_state,
         state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT
@@ -173,7 +182,13 @@ pub struct Change {
 /// Streams an event of this connection. The actor is the running task where it acts itself, `None`
 /// where the event was made by an interrupt: then the owner is told.
 #[inline(always)]
-pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Actor>) -> bool {
+pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Actor>) {
+    let family: u16 = read(sk, offset!(sock_family));
+    if family != AF_INET && family != AF_INET6 {
+        // No socket that was read whole has another: these hooks are TCP's own.
+        emit::conclude(change.kind, Outcome::ReadFailed);
+        return;
+    }
     emit::stream::<TcpEvent>(change.kind, |event| {
         // SAFETY: the record was reserved with this very type.
         unsafe {
@@ -190,6 +205,7 @@ pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Acto
             (*event).lport = info.lport;
             (*event).rport = remote_port(sk);
             (*event).netns = netns(sk);
+            (*event).family = family;
             (*event).old_state = change.old_state;
             (*event).new_state = change.new_state;
             (*event).errno = change.errno;
@@ -197,33 +213,29 @@ pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Acto
             (*event).padding = [0; 7];
             fill_addresses(event, sk);
         }
-    })
+    });
 }
 
 /// The socket's network namespace.
 #[inline(always)]
 pub fn netns(sk: KernelPtr) -> u32 {
-    read_ptr(sk, offset!(sock_net))
-        .and_then(|net| read(net, offset!(net_inum)))
-        .unwrap_or(0)
+    read(read_ptr(sk, offset!(sock_net)), offset!(net_inum))
 }
 
 #[inline(always)]
 unsafe fn fill_addresses(event: *mut TcpEvent, sk: KernelPtr) {
-    let family: u16 = read(sk, offset!(sock_family)).unwrap_or(0);
     // SAFETY: the caller passes a whole event; each copy stays within its 16 bytes.
     unsafe {
-        (*event).family = family;
         zero(&raw mut (*event).laddr);
         zero(&raw mut (*event).raddr);
         let (local, remote) = (
             (&raw mut (*event).laddr).cast::<u8>(),
             (&raw mut (*event).raddr).cast::<u8>(),
         );
-        if family == AF_INET6 {
+        if (*event).family == AF_INET6 {
             copy(local, 16, sk.wrapping_add(offset!(sock_v6_rcv_saddr)));
             copy(remote, 16, sk.wrapping_add(offset!(sock_v6_daddr)));
-        } else if family == AF_INET {
+        } else {
             copy(local, 4, sk.wrapping_add(offset!(sock_rcv_saddr)));
             copy(remote, 4, sk.wrapping_add(offset!(sock_daddr)));
         }

@@ -1,6 +1,7 @@
 //! `struct file *do_filp_open(int dfd, struct filename *pathname, const struct open_flags *op)`:
 //! where every way to open a file by name passes, `io_uring`'s and exec's included. Unchanged since
-//! long before 5.10. Only used for failures: what succeeds is told by `fd_install`.
+//! long before 5.10, but for its name: `do_file_open` on the newest 7.x. Only used for failures:
+//! what succeeds is told by `fd_install`.
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},
@@ -63,8 +64,8 @@ fn open_failed(errno: i32, filename: Option<KernelPtr>) {
     };
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).opens_failed }, 1);
-    let streamed = filter::is_selected(actor.pid)
-        || (errno != ENOENT && process::within_budget(counters));
+    let streamed =
+        filter::is_selected(actor.pid) || (errno != ENOENT && process::within_budget(counters));
     if !streamed {
         // SAFETY: as above.
         add(unsafe { &raw mut (*counters).not_streamed }, 1);
@@ -75,8 +76,13 @@ fn open_failed(errno: i32, filename: Option<KernelPtr>) {
         emit::conclude(KIND, Outcome::ReadFailed);
         return;
     };
-    let change =
-        Change { kind: KIND, fd: -1, source: FdSource::Open, fd_kind: FdKind::File, errno };
+    let change = Change {
+        kind: KIND,
+        fd: -1,
+        source: FdSource::Open,
+        fd_kind: FdKind::File,
+        errno,
+    };
     // SAFETY: this program's own entry; see `ScratchUser`.
     unsafe {
         file::fill(&raw mut (*scratch).event, change, actor, counters);

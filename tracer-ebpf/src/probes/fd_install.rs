@@ -58,7 +58,13 @@ fn installed(fd: u32, file: KernelPtr) -> bool {
         source => source,
     };
     file::count_got(counters, source, fd_kind);
-    let change = Change { kind: KIND, fd: fd as i32, source, fd_kind, errno: 0 };
+    let change = Change {
+        kind: KIND,
+        fd: fd as i32,
+        source,
+        fd_kind,
+        errno: 0,
+    };
     if matches!(source, FdSource::Open) {
         if filter::is_selected(actor.pid) || process::within_budget(counters) {
             stream_with_path(change, actor, counters, file);

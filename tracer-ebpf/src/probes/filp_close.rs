@@ -55,7 +55,17 @@ pub(super) fn closed(file: KernelPtr, owner: u64, fd: i32) {
     file::count_closed(counters, fd_kind);
     if filter::is_selected(actor.pid) {
         let source = FdSource::Other;
-        file::stream(Change { kind: KIND, fd, source, fd_kind, errno: 0 }, actor, counters);
+        file::stream(
+            Change {
+                kind: KIND,
+                fd,
+                source,
+                fd_kind,
+                errno: 0,
+            },
+            actor,
+            counters,
+        );
     } else {
         emit::conclude(KIND, Outcome::CountedOnly);
     }

@@ -50,7 +50,17 @@ fn refused(result: i32) {
     file::count_refused(counters, source);
     if filter::is_selected(actor.pid) || process::within_budget(counters) {
         let fd_kind = FdKind::Anonymous;
-        file::stream(Change { kind: KIND, fd: -1, source, fd_kind, errno: EMFILE }, actor, counters);
+        file::stream(
+            Change {
+                kind: KIND,
+                fd: -1,
+                source,
+                fd_kind,
+                errno: EMFILE,
+            },
+            actor,
+            counters,
+        );
     } else {
         // SAFETY: a map value that the verifier knows of.
         add(unsafe { &raw mut (*counters).not_streamed }, 1);

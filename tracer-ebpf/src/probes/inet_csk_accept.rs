@@ -39,7 +39,10 @@ fn inet_csk_accept_2(ctx: FExitContext) -> i32 {
 fn inet_csk_accept_kprobe(ctx: RetProbeContext) -> u32 {
     let sk: KernelPtr = ctx.ret();
     if !sk.is_null() && wanted(sk) && accepted(sk, sock::existing_cookie(sk)) {
-        warn!(&ctx, "the table of connections is full: some are not followed");
+        warn!(
+            &ctx,
+            "the table of connections is full: some are not followed"
+        );
     }
     0
 }
@@ -52,7 +55,10 @@ fn fexit_with_result(ctx: &FExitContext, index: usize) {
         // SAFETY: the program's own result value, not null.
         let cookie = unsafe { sock::make_cookie(typed) };
         if accepted(sk, cookie) {
-            warn!(ctx, "the table of connections is full: some are not followed");
+            warn!(
+                ctx,
+                "the table of connections is full: some are not followed"
+            );
         }
     }
 }
@@ -79,15 +85,24 @@ fn accepted(sk: KernelPtr, cookie: u64) -> bool {
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).accepts }, 1);
     let known = known_start(sk);
-    let mut info = SockInfo::new(Role::Server, known.unwrap_or(now_ns()), sock::local_port(sk))
-        .owned_by(actor);
+    let mut info = SockInfo::new(
+        Role::Server,
+        known.unwrap_or(now_ns()),
+        sock::local_port(sk),
+    )
+    .owned_by(actor);
     info.cookie = cookie;
     let state = sock::state(sk);
     (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
     if SOCKS.insert(sock::key(sk), &info, 0).is_err() {
         return emit::conclude(KIND, Outcome::MapFull);
     }
-    let change = Change { kind: KIND, old_state: state, new_state: state, errno: 0 };
+    let change = Change {
+        kind: KIND,
+        old_state: state,
+        new_state: state,
+        errno: 0,
+    };
     sock::stream(sk, &info, change, Some(actor));
     false
 }

@@ -80,7 +80,17 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
         return;
     }
     let errno = sock::pending_errno(sk);
-    sock::stream(sk, &info, Change { kind: KIND, old_state: old, new_state: new, errno }, None);
+    sock::stream(
+        sk,
+        &info,
+        Change {
+            kind: KIND,
+            old_state: old,
+            new_state: new,
+            errno,
+        },
+        None,
+    );
 }
 
 #[inline(always)]
@@ -97,8 +107,17 @@ fn followed_changed(sk: KernelPtr, info: &mut SockInfo, old: u8, new: u8) {
             info.cookie = sock::existing_cookie(sk);
         }
         (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old, new);
-        let errno = if new == CLOSE { sock::pending_errno(sk) } else { 0 };
-        let change = Change { kind: KIND, old_state: old, new_state: new, errno };
+        let errno = if new == CLOSE {
+            sock::pending_errno(sk)
+        } else {
+            0
+        };
+        let change = Change {
+            kind: KIND,
+            old_state: old,
+            new_state: new,
+            errno,
+        };
         sock::stream(sk, info, change, None);
     }
     let unaccepted = info.role == Role::Server as u8 && info.pid == 0;

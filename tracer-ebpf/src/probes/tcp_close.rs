@@ -40,7 +40,12 @@ fn tcp_close_kprobe(ctx: ProbeContext) -> u32 {
 fn closing(sk: KernelPtr) {
     let actor = Actor::current();
     let state = sock::state(sk);
-    let change = Change { kind: KIND, old_state: state, new_state: state, errno: 0 };
+    let change = Change {
+        kind: KIND,
+        old_state: state,
+        new_state: state,
+        errno: 0,
+    };
     let key = sock::key(sk);
     if let Some(info) = SOCKS.get_ptr_mut(key) {
         emit::see(KIND);
@@ -57,12 +62,14 @@ fn closing(sk: KernelPtr) {
         }
         return;
     }
-    // A listening socket, or one that never was connected, is no connection.
-    if state == LISTEN || state == CLOSE {
+    // A listening socket, or one that never was connected, is no connection. One that was, and is not
+    // followed, was accepted by a call that had been waiting since before watching began, or is
+    // itself from before: who closes it is then the only sign of whose it is.
+    let (local, remote) = (sock::local_port(sk), sock::remote_port(sk));
+    if state == LISTEN || (state == CLOSE && remote == 0) {
         return;
     }
     emit::see(KIND);
-    let (local, remote) = (sock::local_port(sk), sock::remote_port(sk));
     if !filter::wants_ports(local, remote) || !filter::wants_pid(actor.pid) {
         emit::conclude(KIND, Outcome::Filtered);
         return;

@@ -30,7 +30,10 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
         // SAFETY: the program's own argument.
         let cookie = unsafe { sock::make_cookie(ctx.arg::<*mut c_void>(0)) };
         if connecting(sk, cookie) {
-            warn!(&ctx, "the table of connections is full: some are not followed");
+            warn!(
+                &ctx,
+                "the table of connections is full: some are not followed"
+            );
         }
     }
     0
@@ -40,7 +43,10 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
 fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(sk) = ctx.arg::<KernelPtr>(0) {
         if wanted(sk) && connecting(sk, sock::existing_cookie(sk)) {
-            warn!(&ctx, "the table of connections is full: some are not followed");
+            warn!(
+                &ctx,
+                "the table of connections is full: some are not followed"
+            );
         }
     }
     0
@@ -66,13 +72,17 @@ fn connecting(sk: KernelPtr, cookie: u64) -> bool {
     };
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).connects }, 1);
-    let mut info =
-        SockInfo::new(Role::Client, now_ns(), sock::local_port(sk)).owned_by(actor);
+    let mut info = SockInfo::new(Role::Client, now_ns(), sock::local_port(sk)).owned_by(actor);
     info.cookie = cookie;
     if SOCKS.insert(sock::key(sk), &info, 0).is_err() {
         return emit::conclude(KIND, Outcome::MapFull);
     }
-    let change = Change { kind: KIND, old_state: CLOSE, new_state: SYN_SENT, errno: 0 };
+    let change = Change {
+        kind: KIND,
+        old_state: CLOSE,
+        new_state: SYN_SENT,
+        errno: 0,
+    };
     sock::stream(sk, &info, change, Some(actor));
     false
 }

@@ -37,7 +37,12 @@ fn tcp_time_wait_kprobe(ctx: ProbeContext) -> u32 {
 fn entering(sk: KernelPtr, state: u8) {
     emit::see(KIND);
     let old_state = sock::state(sk);
-    let change = Change { kind: KIND, old_state, new_state: state, errno: 0 };
+    let change = Change {
+        kind: KIND,
+        old_state,
+        new_state: state,
+        errno: 0,
+    };
     if let Some(info) = SOCKS.get_ptr_mut(sock::key(sk)) {
         // SAFETY: a map value that the verifier knows of; the socket is locked.
         let info = unsafe { &mut *info };

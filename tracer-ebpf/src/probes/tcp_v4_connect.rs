@@ -27,7 +27,16 @@ fn tcp_v4_connect(ctx: FExitContext) -> i32 {
     let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
     let result: i32 = ctx.arg(3);
     if result < 0 {
-        connect_failed(sk, -result, &Target { address, family: AF_INET, at: ADDRESS, bytes: 4 });
+        connect_failed(
+            sk,
+            -result,
+            &Target {
+                address,
+                family: AF_INET,
+                at: ADDRESS,
+                bytes: 4,
+            },
+        );
     }
     0
 }
@@ -55,7 +64,7 @@ pub(super) fn connect_failed(sk: KernelPtr, errno: i32, target: &Target) {
     }
     emit::see(KIND);
     let actor = Actor::current();
-    let rport = u16::from_be(read(target.address, PORT).unwrap_or(0));
+    let rport = u16::from_be(read(target.address, PORT));
     if !filter::wants_ports(0, rport) || !filter::wants_pid(actor.pid) {
         emit::conclude(KIND, Outcome::Filtered);
         return;

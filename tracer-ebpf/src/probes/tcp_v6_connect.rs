@@ -16,8 +16,17 @@ fn tcp_v6_connect(ctx: FExitContext) -> i32 {
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
     let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
     let result: i32 = ctx.arg(3);
-    if result < 0 && read::<[u8; 12]>(address, ADDRESS) != Some(MAPPED) {
-        connect_failed(sk, -result, &Target { address, family: AF_INET6, at: ADDRESS, bytes: 16 });
+    if result < 0 && read::<[u8; 12]>(address, ADDRESS) != MAPPED {
+        connect_failed(
+            sk,
+            -result,
+            &Target {
+                address,
+                family: AF_INET6,
+                at: ADDRESS,
+                bytes: 16,
+            },
+        );
     }
     0
 }

@@ -140,8 +140,11 @@ impl Connection {
             }
             TcpAction::Close => {
                 self.descriptor_closed = Some(ts);
-                match tcp.old_state {
-                    TcpState::CloseWait => self.end(ts, Side::Remote),
+                match (self.phase, tcp.old_state) {
+                    // It waited for an owner, and whoever closes it had accepted it: by a call
+                    // that was already waiting when watching began, so that no event told it.
+                    (Phase::Ended { .. }, _) if self.ended.is_none() => Step::Ended,
+                    (_, TcpState::CloseWait) => self.end(ts, Side::Remote),
                     _ => Step::Nothing,
                 }
             }

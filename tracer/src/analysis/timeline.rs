@@ -270,6 +270,14 @@ impl Timeline {
         self.tcp(sock, owner, TcpAction::Close, (state, state), 0)
     }
 
+    /// `close(2)` by a process that nobody saw accepting.
+    pub(super) fn close_by(&mut self, by: Who, sock: u64) -> &mut Self {
+        let known = self.socks.get_mut(&sock).unwrap();
+        known.owner = Some(by);
+        let state = known.state;
+        self.tcp(sock, Some(by), TcpAction::Close, (state, state), 0)
+    }
+
     /// A whole connection of a client that closes first, `lifetime_ms` long.
     pub(super) fn short_connection(
         &mut self,

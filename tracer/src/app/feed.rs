@@ -33,7 +33,12 @@ const PROCESSES_MAX: usize = 16_384;
 
 impl Feed {
     pub(super) fn new(engine: Engine, own_netns: Option<Netns>) -> Self {
-        Self { engine, processes: HashMap::new(), own_netns, undecodable: 0 }
+        Self {
+            engine,
+            processes: HashMap::new(),
+            own_netns,
+            undecodable: 0,
+        }
     }
 
     /// Applies all events of a batch.
@@ -55,14 +60,21 @@ impl Feed {
         match &event.body {
             EventBody::Process(seen) if self.processes.len() < PROCESSES_MAX => {
                 let cgroup_id = seen.cgroup_id;
-                let known = Known { cgroup_id, counters: None, read_at: event.ts };
+                let known = Known {
+                    cgroup_id,
+                    counters: None,
+                    read_at: event.ts,
+                };
                 self.processes.insert(event.pid, known);
             }
             EventBody::Exit { .. } => {
                 self.processes.remove(&event.pid);
             }
             EventBody::Tcp(tcp) if event.pid.0 != 0 && Some(tcp.netns) != self.own_netns => {
-                lookups.request(Request::Netns { netns: tcp.netns, pid: event.pid });
+                lookups.request(Request::Netns {
+                    netns: tcp.netns,
+                    pid: event.pid,
+                });
             }
             _ => {}
         }
@@ -79,11 +91,15 @@ impl Feed {
                 }
                 known.counters = Some(Box::new(counters));
             }
-            let fact = HostFact::Counters { pid, counters: Box::new(counters) };
+            let fact = HostFact::Counters {
+                pid,
+                counters: Box::new(counters),
+            };
             self.engine.apply(&Input::Host(now, fact));
         }
         // A process that the kernel half no longer counts for has ended; its end may have been lost.
-        self.processes.retain(|_, known| known.read_at >= now || known.counters.is_none());
+        self.processes
+            .retain(|_, known| known.read_at >= now || known.counters.is_none());
     }
 
     /// Applies what was lost so far.

@@ -72,7 +72,10 @@ fn attach(options: &live::Options) -> Result<(Live, live::Drain)> {
             (Some(message), _) => Obstacle(message).into(),
             (None, error @ (AttachError::NoHooks(_) | AttachError::Types(_))) => {
                 let hint = "`tracer doctor` lists what this machine has and lacks.";
-                Obstacle(format!("tracer cannot trace on this machine: {error}.\n{hint}")).into()
+                Obstacle(format!(
+                    "tracer cannot trace on this machine: {error}.\n{hint}"
+                ))
+                .into()
             }
             (None, error) => error.into(),
         }
@@ -145,7 +148,11 @@ fn examine(args: &DoctorArgs) -> Result<u8> {
             }
         }
     }
-    Ok(if obstacles.is_some() { exit::CANNOT_TRACE } else { exit::CLEAN })
+    Ok(if obstacles.is_some() {
+        exit::CANNOT_TRACE
+    } else {
+        exit::CLEAN
+    })
 }
 
 /// Attaches, then pumps until the watch ends; gives the last report.

@@ -58,9 +58,9 @@ impl Output {
             Self::Lines(look) => verdicts
                 .iter()
                 .try_for_each(|verdict| print(&table::verdict_line(*look, session, verdict))),
-            Self::Json => {
-                verdicts.iter().try_for_each(|verdict| print(&json::verdict(session, verdict)))
-            }
+            Self::Json => verdicts
+                .iter()
+                .try_for_each(|verdict| print(&json::verdict(session, verdict))),
         }
     }
 

@@ -70,7 +70,8 @@ impl<'a> Pump<'a> {
         };
         let world = ThisHost::new(Procfs::of_this_host());
         let mut feed = Feed::new(Engine::new(watch.thresholds), world.own_netns());
-        feed.engine.apply(&Input::Session(Box::new(session.clone())));
+        feed.engine
+            .apply(&Input::Session(Box::new(session.clone())));
 
         // Unbounded, as the look-ups are: they answer a bounded queue of requests.
         let (sender, facts) = mpsc::unbounded_channel();
@@ -91,13 +92,28 @@ impl<'a> Pump<'a> {
         )
         .context("cannot start the thread for look-ups")?;
         let kernel_log = live.logger();
-        Ok(Self { watch, session, feed, live, kernel_log, drain, lookups, facts, output })
+        Ok(Self {
+            watch,
+            session,
+            feed,
+            live,
+            kernel_log,
+            drain,
+            lookups,
+            facts,
+            output,
+        })
     }
 
     /// Pumps until the time is over or a signal comes; gives the last report.
     pub(super) async fn run(mut self) -> Result<Report> {
         let mut stop = Stop::new(self.watch.duration)?;
-        let _ready = self.watch.ready_file.as_deref().map(ReadyFile::create).transpose()?;
+        let _ready = self
+            .watch
+            .ready_file
+            .as_deref()
+            .map(ReadyFile::create)
+            .transpose()?;
         self.output.begin(&self.session)?;
 
         let mut tick = time::interval(TICK);
@@ -153,7 +169,7 @@ impl<'a> Pump<'a> {
         }
         log::debug!("{dropped} look-ups were dropped");
         self.feed.engine.apply(&Input::Tick(session::now()));
-        let verdicts = self.feed.engine.take_verdict_updates();
+        let verdicts = self.feed.engine.take_last_verdict_updates();
         self.output.verdicts(&self.session, &verdicts)?;
         Ok(self.feed.engine.report())
     }

@@ -13,8 +13,8 @@ use tracer_common::{
 };
 
 use super::{
-    Comm, Cookie, Endpoint, Event, EventBody, FdAction, FdEvent, Nanos, Netns, Path, PathForm,
-    Pid, ProcessSeen, SockId, TcpAction, TcpEvent, TcpState, Tid,
+    Comm, Cookie, Endpoint, Event, EventBody, FdAction, FdEvent, Nanos, Netns, Path, PathForm, Pid,
+    ProcessSeen, SockId, TcpAction, TcpEvent, TcpState, Tid,
 };
 
 /// What stands where a part of a text did not fit.
@@ -68,7 +68,13 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
         EventKind::Process => process(&mut fields)?,
         EventKind::Exit => exit(&mut fields)?,
     };
-    Ok(Event { ts: header.ts, pid: header.pid, tid: header.tid, thread: header.thread, body })
+    Ok(Event {
+        ts: header.ts,
+        pid: header.pid,
+        tid: header.tid,
+        thread: header.thread,
+        body,
+    })
 }
 
 /// Takes a record apart field by field, in the order of the `repr(C)` structures of
@@ -95,10 +101,10 @@ impl<'a> Fields<'a> {
 
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let need = self.at.saturating_add(count);
-        let taken = self
-            .record
-            .get(self.at..need)
-            .ok_or(DecodeError::Short { need, have: self.record.len() })?;
+        let taken = self.record.get(self.at..need).ok_or(DecodeError::Short {
+            need,
+            have: self.record.len(),
+        })?;
         self.at = need;
         Ok(taken)
     }
@@ -143,11 +149,16 @@ impl Header {
         let pid = Pid(fields.u32()?);
         let tid = Tid(fields.u32()?);
         let number = fields.u8()?;
-        let kind =
-            EventKind::from_number(number).ok_or(DecodeError::UnknownKind(number))?;
+        let kind = EventKind::from_number(number).ok_or(DecodeError::UnknownKind(number))?;
         fields.bytes(7)?;
         let thread = fields.comm()?;
-        Ok(Self { ts, pid, tid, kind, thread })
+        Ok(Self {
+            ts,
+            pid,
+            tid,
+            kind,
+            thread,
+        })
     }
 }
 
@@ -176,8 +187,14 @@ fn tcp(action: TcpAction, fields: &mut Fields<'_>) -> Result<EventBody, DecodeEr
         start: (start_ns != 0).then_some(Nanos(start_ns)),
         tx_bytes,
         rx_bytes,
-        local: Endpoint { addr: address(family, laddr)?, port: lport },
-        remote: Endpoint { addr: address(family, raddr)?, port: rport },
+        local: Endpoint {
+            addr: address(family, laddr)?,
+            port: lport,
+        },
+        remote: Endpoint {
+            addr: address(family, raddr)?,
+            port: rport,
+        },
         netns,
         old_state,
         new_state,
@@ -251,14 +268,22 @@ fn fd(action: FdAction, fields: &mut Fields<'_>) -> Result<EventBody, DecodeErro
 fn path(form: u8, bytes: &[u8]) -> Result<Option<Path>, DecodeError> {
     let path = match form {
         path_form::NONE => return Ok(None),
-        path_form::RESOLVED => Path { text: resolved(bytes), form: PathForm::Resolved },
-        path_form::RESOLVED_CUT => {
-            Path { text: format!("{ELLIPSIS}{}", resolved(bytes)), form: PathForm::Resolved }
-        }
-        path_form::AS_GIVEN => Path { text: text(bytes), form: PathForm::AsGiven },
-        path_form::AS_GIVEN_CUT => {
-            Path { text: text(bytes) + ELLIPSIS, form: PathForm::AsGiven }
-        }
+        path_form::RESOLVED => Path {
+            text: resolved(bytes),
+            form: PathForm::Resolved,
+        },
+        path_form::RESOLVED_CUT => Path {
+            text: format!("{ELLIPSIS}{}", resolved(bytes)),
+            form: PathForm::Resolved,
+        },
+        path_form::AS_GIVEN => Path {
+            text: text(bytes),
+            form: PathForm::AsGiven,
+        },
+        path_form::AS_GIVEN_CUT => Path {
+            text: text(bytes) + ELLIPSIS,
+            form: PathForm::AsGiven,
+        },
         _ => return Err(DecodeError::Field("path_form")),
     };
     Ok(Some(path))
@@ -278,7 +303,10 @@ fn resolved(bytes: &[u8]) -> String {
 
 /// A NUL-terminated text.
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
@@ -319,7 +347,10 @@ fn process(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
 
 /// Arguments that are each ended by NUL, joined by spaces.
 fn command_line(bytes: &[u8]) -> String {
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     String::from_utf8_lossy(&bytes[..end]).replace('\0', " ")
 }
 
@@ -340,5 +371,12 @@ fn exit(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
         announced: fields.u64()?,
     };
     debug_assert_eq!(fields.at, size_of::<ExitEvent>());
-    Ok(EventBody::Exit { comm, counters: Box::new(counters) })
+    Ok(EventBody::Exit {
+        comm,
+        counters: Box::new(counters),
+    })
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -8,6 +8,8 @@ mod event;
 mod host;
 mod ids;
 mod input;
+#[cfg(test)]
+mod sample_records;
 
 pub use decode::{DecodeError, decode};
 pub use event::{

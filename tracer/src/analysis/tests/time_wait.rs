@@ -54,6 +54,21 @@ fn a_kernel_without_cookies_is_joined_by_addresses() {
     assert_eq!(owners(&t), [(Some(50), Attribution::Tuple)]);
 }
 
+/// A call of accept that was already waiting when watching began returns unseen.
+#[test]
+fn who_closes_what_nobody_was_seen_accepting_owns_it() {
+    let mut t = Timeline::new();
+    t.has_cookies = false;
+    t.handshake(1, "10.0.0.9:2181", "10.0.0.7:45000")
+        .after_ms(2.0)
+        .fin_sent(1)
+        .time_wait(1)
+        .after_ms(3.0)
+        .close_by(OTHER, 1)
+        .list_time_wait(&[1]);
+    assert_eq!(owners(&t), [(Some(70), Attribution::Tuple)]);
+}
+
 #[test]
 fn addresses_used_again_belong_to_the_last() {
     let mut t = Timeline::new();

@@ -18,8 +18,7 @@ use super::{
 use crate::model::{HookState, Pid, Selection};
 
 /// The kernel half, built by the build script.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
 
 /// Which attach methods may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,12 +141,30 @@ struct Kernel {
     offsets: Offsets,
 }
 
+impl Kernel {
+    /// The name under which this kernel has a hook; its oldest where it has none.
+    fn name_of(&self, hook: &Hook) -> &'static str {
+        let known = hook
+            .functions
+            .iter()
+            .find(|name| self.types.parameters(name).is_some());
+        known
+            .or(hook.functions.first())
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
 /// Loads the object and attaches all hooks that the selection needs.
 pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     let types = KernelTypes::read(Path::new(VMLINUX_BTF)).map_err(AttachError::Types)?;
     let offsets = types.offsets().map_err(AttachError::Types)?;
     let btf = Btf::from_sys_fs().map_err(|error| AttachError::Load(error.into()))?;
-    let kernel = Kernel { types, btf, offsets };
+    let kernel = Kernel {
+        types,
+        btf,
+        offsets,
+    };
 
     let mut config = Config {
         sock_secret: options.sock_secret,
@@ -237,12 +254,13 @@ fn attach_all(
     });
     let mut any = false;
     for hook in wanted {
+        let function = kernel.name_of(hook);
         let mut state = HookState {
-            hook: hook.function.to_owned(),
+            hook: function.to_owned(),
             provides: hook.provides.to_owned(),
             ..HookState::default()
         };
-        match attach_hook(&mut ebpf, hook, kernel, options.method, tracing) {
+        match attach_hook(&mut ebpf, hook, function, kernel, options.method, tracing) {
             Ok((program, attachment)) => {
                 any |= hook.subject != Subject::Processes;
                 programs.push(program);
@@ -254,9 +272,16 @@ fn attach_all(
         hooks.push(state);
     }
     if any {
-        Ok(Loaded { ebpf, programs, hooks })
+        Ok(Loaded {
+            ebpf,
+            programs,
+            hooks,
+        })
     } else {
-        let reason = hooks.into_iter().map(|hook| hook.reason).find(|reason| !reason.is_empty());
+        let reason = hooks
+            .into_iter()
+            .map(|hook| hook.reason)
+            .find(|reason| !reason.is_empty());
         Err(AttachError::NoHooks(reason.unwrap_or_default()))
     }
 }
@@ -265,6 +290,7 @@ fn attach_all(
 fn attach_hook(
     ebpf: &mut Ebpf,
     hook: &Hook,
+    function: &str,
     kernel: &Kernel,
     method: Method,
     tracing: bool,
@@ -273,7 +299,7 @@ fn attach_hook(
     for &(name, attachment) in hook.programs {
         let allowed = match attachment {
             Attachment::ExitOfParameters(count)
-                if kernel.types.parameters(hook.function) != Some(count) =>
+                if kernel.types.parameters(function) != Some(count) =>
             {
                 continue;
             }
@@ -289,7 +315,7 @@ fn attach_hook(
             .program_mut(name)
             .ok_or_else(|| format!("the BPF object has no {name}"))
             .and_then(|program| {
-                load_and_attach(program, hook.function, attachment, kernel)
+                load_and_attach(program, function, attachment, kernel)
                     .and_then(|()| program.fd()?.try_clone().map_err(ProgramError::from))
                     .map_err(|error| format!("{}: {}", attachment.name(), with_causes(&error)))
             });

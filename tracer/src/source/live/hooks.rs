@@ -50,8 +50,8 @@ pub enum Subject {
 /// A place in the kernel that is watched.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
-    /// The kernel function or tracepoint.
-    pub function: &'static str,
+    /// The kernel function or tracepoint; by all names that it has had, the oldest first.
+    pub functions: &'static [&'static str],
     /// What it belongs to.
     pub subject: Subject,
     /// What reports lack without it.
@@ -65,7 +65,7 @@ pub struct Hook {
 /// Every hook.
 pub const HOOKS: &[Hook] = &[
     Hook {
-        function: "tcp_connect",
+        functions: &["tcp_connect"],
         subject: Subject::Tcp,
         provides: "who opens connections",
         expected: true,
@@ -75,21 +75,21 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "tcp_v4_connect",
+        functions: &["tcp_v4_connect"],
         subject: Subject::Tcp,
         provides: "IPv4 connects that fail before a packet leaves (no route, no free port)",
         expected: true,
         programs: &[("tcp_v4_connect", Attachment::Exit)],
     },
     Hook {
-        function: "tcp_v6_connect",
+        functions: &["tcp_v6_connect"],
         subject: Subject::Tcp,
         provides: "IPv6 connects that fail before a packet leaves (no route, no free port)",
         expected: true,
         programs: &[("tcp_v6_connect", Attachment::Exit)],
     },
     Hook {
-        function: "inet_csk_accept",
+        functions: &["inet_csk_accept"],
         subject: Subject::Tcp,
         provides: "who accepts connections",
         expected: true,
@@ -100,14 +100,14 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "inet_sock_set_state",
+        functions: &["inet_sock_set_state"],
         subject: Subject::Tcp,
         provides: "when connections are established and end, and which side ends them",
         expected: true,
         programs: &[("inet_sock_set_state", Attachment::RawTracepoint)],
     },
     Hook {
-        function: "tcp_time_wait",
+        functions: &["tcp_time_wait"],
         subject: Subject::Tcp,
         provides: "which connections become TIME_WAIT sockets",
         expected: true,
@@ -117,7 +117,7 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "tcp_close",
+        functions: &["tcp_close"],
         subject: Subject::Tcp,
         provides: "when a connection's descriptor is closed, and by whom",
         expected: true,
@@ -127,7 +127,7 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "fd_install",
+        functions: &["fd_install"],
         subject: Subject::Fds,
         provides: "new descriptors and the paths of opened files",
         expected: true,
@@ -137,7 +137,7 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "filp_close",
+        functions: &["filp_close"],
         subject: Subject::Fds,
         provides: "closed descriptors",
         expected: true,
@@ -147,7 +147,7 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "file_close_fd",
+        functions: &["file_close_fd"],
         subject: Subject::Fds,
         provides: "descriptors closed by close(2) on kernels since 6.8",
         expected: false,
@@ -157,7 +157,7 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "do_filp_open",
+        functions: &["do_filp_open", "do_file_open"],
         subject: Subject::Fds,
         provides: "files that could not be opened",
         expected: true,
@@ -167,7 +167,7 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "get_unused_fd_flags",
+        functions: &["get_unused_fd_flags"],
         subject: Subject::Fds,
         provides: "descriptors refused because the table is full (EMFILE)",
         expected: true,
@@ -177,14 +177,14 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        function: "sched_process_exec",
+        functions: &["sched_process_exec"],
         subject: Subject::Processes,
         provides: "the names of processes after exec",
         expected: true,
         programs: &[("sched_process_exec", Attachment::RawTracepoint)],
     },
     Hook {
-        function: "sched_process_exit",
+        functions: &["sched_process_exit"],
         subject: Subject::Processes,
         provides: "the end of processes and their final totals",
         expected: true,

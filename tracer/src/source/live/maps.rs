@@ -56,7 +56,10 @@ impl ProcessTable {
     /// Every process with its totals. A process that comes or goes meanwhile may be missed: the
     /// next reading has it, or its last event.
     pub fn read(&self) -> impl Iterator<Item = (Pid, ProcessCounters)> {
-        self.0.iter().filter_map(Result::ok).map(|(pid, counters)| (Pid(pid), counters))
+        self.0
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(pid, counters)| (Pid(pid), counters))
     }
 
     /// Descriptors that a process got less those it closed since it was first seen; `None` where it
@@ -64,7 +67,10 @@ impl ProcessTable {
     pub fn net_fds(&self, pid: Pid) -> Option<i64> {
         let counters = self.0.get(&pid.0, 0).ok()?;
         let sum = |of_kind: &[u64; FdKind::COUNT]| of_kind.iter().sum::<u64>();
-        let (got, closed) = (sum(&counters.fds_got_of_kind), sum(&counters.fds_closed_of_kind));
+        let (got, closed) = (
+            sum(&counters.fds_got_of_kind),
+            sum(&counters.fds_closed_of_kind),
+        );
         Some(got.wrapping_sub(closed).cast_signed())
     }
 }

@@ -77,7 +77,11 @@ impl Live {
     pub fn losses(&self) -> Result<Losses> {
         Ok(Losses {
             by_kind: self.stats.read()?,
-            kernel_skipped: self.attached.iter().map(attach::AttachedProgram::skipped_runs).sum(),
+            kernel_skipped: self
+                .attached
+                .iter()
+                .map(attach::AttachedProgram::skipped_runs)
+                .sum(),
             ..Losses::default()
         })
     }

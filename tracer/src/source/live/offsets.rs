@@ -31,8 +31,7 @@ impl Readable for InMemory {
 impl KernelTypes {
     /// Reads and parses the kernel's BTF.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let types = TypeInformation::new(&InMemory(bytes))
             .map_err(|error| anyhow!("{error:?}"))
             .with_context(|| format!("{} is not BTF that can be read", path.display()))?;
@@ -52,8 +51,16 @@ impl KernelTypes {
     }
 
     fn offset(&self, structure: &str, member: &str) -> Result<u32> {
-        let id = self.0.id_of(structure).ok_or_else(|| anyhow!("no such structure"))?;
-        match self.0.offset_of(id, member).map_err(|error| anyhow!("{error:?}"))?.1 {
+        let id = self
+            .0
+            .id_of(structure)
+            .ok_or_else(|| anyhow!("no such structure"))?;
+        match self
+            .0
+            .offset_of(id, member)
+            .map_err(|error| anyhow!("{error:?}"))?
+            .1
+        {
             Offset::ByteOffset(bytes) => Ok(bytes),
             Offset::BitOffsetAndSize(..) => Err(anyhow!("it is a bit field")),
         }

@@ -52,12 +52,16 @@ impl Drain {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("tracer-drain".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(drain(ring, &sender, &stopped)) {
-                log::error!("the ring buffer can no longer be read: {error}");
-            }
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("tracer-drain".to_owned())
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(drain(ring, &sender, &stopped)) {
+                    log::error!("the ring buffer can no longer be read: {error}");
+                }
+            })?;
         Ok(Self { batches, stop })
     }
 
@@ -111,7 +115,10 @@ fn copy_out(ring: &mut RingBuf<MapData>, buffer: &mut BytesMut) -> bool {
             return true;
         };
         // A record is at most as long as the ring, which is at most 1 GiB.
-        #[expect(clippy::cast_possible_truncation, reason = "the kernel's own lengths are 30 bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the kernel's own lengths are 30 bits"
+        )]
         buffer.put_u32_ne(record.len() as u32);
         buffer.put_slice(&record);
     }
