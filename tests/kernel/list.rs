@@ -1,0 +1,86 @@
+//! The shape of a test, and how its expectations are told; never what they are.
+
+use std::fmt::{Debug, Display};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::run::Run;
+
+/// A test.
+pub struct Test {
+    /// Its name, the part of the suite first.
+    pub name: &'static str,
+    /// What the kernel must have for it, where that is not every kernel.
+    pub needs: Option<fn() -> bool>,
+    /// The test.
+    pub check: fn() -> Result<(), Failed>,
+}
+
+impl Test {
+    /// A test for every kernel.
+    pub const fn new(name: &'static str, check: fn() -> Result<(), Failed>) -> Self {
+        Self { name, needs: None, check }
+    }
+}
+
+/// Expectations of one run; all are looked at, and those not met are told with the whole output.
+pub struct Checks<'a> {
+    run: &'a Run,
+    unmet: Vec<String>,
+}
+
+impl<'a> Checks<'a> {
+    pub fn of(run: &'a Run) -> Self {
+        Self { run, unmet: Vec::new() }
+    }
+
+    /// A field is exactly this.
+    pub fn is(&mut self, object: &Value, field: &str, wanted: impl Into<Value>) {
+        let wanted = wanted.into();
+        let pointer = format!("/{}", field.replace('.', "/"));
+        let got = object.pointer(&pointer).unwrap_or(&Value::Null);
+        if *got != wanted {
+            self.unmet.push(format!("{field} is {got}, not {wanted}, in {object}"));
+        }
+    }
+
+    /// A number lies within bounds, both included.
+    pub fn lies(&mut self, object: &Value, field: &str, least: f64, most: f64) {
+        let got = &object[field];
+        if !got.as_f64().is_some_and(|got| (least..=most).contains(&got)) {
+            self.unmet.push(format!("{field} is {got}, not {least} to {most}, in {object}"));
+        }
+    }
+
+    /// Two things are the same.
+    pub fn same<T: PartialEq + Debug>(&mut self, what: impl Display, got: &T, wanted: &T) {
+        if got != wanted {
+            self.unmet.push(format!("{what}: {got:?}, not {wanted:?}"));
+        }
+    }
+
+    /// Something holds.
+    pub fn that(&mut self, what: impl Display, holds: bool) {
+        if !holds {
+            self.unmet.push(format!("not so: {what}"));
+        }
+    }
+
+    /// There is such a thing; JSON's null stands for one that is missing.
+    pub fn some<'v>(&mut self, what: impl Display, found: Option<&'v Value>) -> &'v Value {
+        found.unwrap_or_else(|| {
+            self.unmet.push(format!("there is no {what}"));
+            &Value::Null
+        })
+    }
+
+    /// The verdict.
+    pub fn end(self) -> Result<(), Failed> {
+        if self.unmet.is_empty() {
+            return Ok(());
+        }
+        let unmet = self.unmet.join("\n");
+        Err(format!("{unmet}\n\nAll that was printed:\n{}", self.run.log).into())
+    }
+}

@@ -1,0 +1,43 @@
+//! What tracer must find on a real kernel, each expectation a test by its own name; it never runs on
+//! a machine that is not a test's own: it wants to be root in a virtual machine.
+//!
+//! `cargo xtask test --only kernel` runs it there, with the programs `tracer` and `workload` beside
+//! it (other places: `TRACER`, `WORKLOAD`). A start of tracer takes seconds under emulation, so
+//! several tests look at one run: it is made when the first of them asks for it.
+
+mod commands;
+mod connections;
+mod everything;
+mod fallback;
+mod innocents;
+mod list;
+mod overflow;
+mod programs;
+mod run;
+mod socket_table;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let tests = [
+        commands::tests(),
+        connections::tests(),
+        everything::tests(),
+        innocents::tests(),
+        overflow::tests(),
+        fallback::tests(),
+    ];
+    let can_run = programs::are_here();
+    let trials = tests
+        .into_iter()
+        .flatten()
+        .map(|test| {
+            let ignored = !can_run || test.needs.is_some_and(|is_there| !is_there());
+            Trial::test(test.name, test.check).with_ignored_flag(ignored)
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

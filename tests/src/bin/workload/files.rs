@@ -1,0 +1,183 @@
+//! Programs that open many files; they never leave any behind.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::Args;
+use rustix::{
+    net::{AddressFamily, SocketType, socket},
+    pipe::pipe,
+    process::{Resource, getrlimit},
+    thread::gettid,
+};
+use serde_json::{Value, json};
+
+use super::stage::Stage;
+
+/// A folder of files, removed when dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder, and `count` files in it.
+    pub fn with_files(path: &Path, count: usize, extension: &str) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let folder = Self(path.to_owned());
+        for number in 0..count {
+            fs::write(folder.file(number, extension), b"")?;
+        }
+        Ok(folder)
+    }
+
+    /// Where the file with this number lies.
+    pub fn file(&self, number: usize, extension: &str) -> PathBuf {
+        self.0.join(format!("library-{number}.{extension}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The guest, or the host's own cleaning, takes what cannot be removed.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A class loader that opens every jar at once.
+#[derive(Args, Clone)]
+pub struct Burst {
+    /// Where the files are to be
+    #[arg(long)]
+    dir: PathBuf,
+    /// How many
+    #[arg(long, default_value_t = 228)]
+    files: usize,
+    /// Over how long the opens are spread
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    over_ms: u64,
+    /// How long they are kept
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    hold_ms: u64,
+    /// The thread's name
+    #[arg(long, value_name = "NAME", default_value = "http-nio-8080-e")]
+    thread: String,
+}
+
+impl Burst {
+    pub fn run(self, stage: &Stage) -> Result<()> {
+        let folder = Folder::with_files(&self.dir, self.files, "jar")?;
+        let limit = getrlimit(Resource::Nofile).current;
+        stage.ready()?;
+        let before = open_now()?;
+        let hold = Duration::from_millis(self.hold_ms);
+        let opening = thread::Builder::new()
+            .name(self.thread.clone())
+            .spawn(move || self.open(&folder).map(|opened| (gettid(), opened, folder)))?;
+        let (tid, files, folder) =
+            opening.join().map_err(|_| anyhow!("the thread panicked"))??;
+        stage.reach(
+            "opened",
+            json!({
+                "tid": tid.as_raw_nonzero().get(),
+                "opens": files.len(),
+                "fds_before": before,
+                "fds_peak": open_now()?,
+                "fd_limit": limit,
+            }),
+        )?;
+        thread::sleep(hold);
+        drop(files);
+        drop(folder);
+        stage.done(json!({}))
+    }
+
+    fn open(&self, folder: &Folder) -> Result<Vec<File>> {
+        let begin = Instant::now();
+        let over = Duration::from_millis(self.over_ms);
+        let mut opened = Vec::with_capacity(self.files);
+        for number in 0..self.files {
+            let due = begin + over.mul_f64(number as f64 / self.files as f64);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            opened.push(File::open(folder.file(number, "jar"))?);
+        }
+        Ok(opened)
+    }
+}
+
+/// Open descriptors of this process, the one that reads them not counted.
+fn open_now() -> Result<usize> {
+    Ok(fs::read_dir("/proc/self/fd")?.count() - 1)
+}
+
+/// A program that has no descriptor left.
+#[derive(Args)]
+pub struct Exhaust {
+    /// Where to listen, on loopback
+    #[arg(long)]
+    port: u16,
+}
+
+impl Exhaust {
+    /// How often each way is tried without success.
+    const TRIES: usize = 3;
+
+    pub fn run(&self, stage: &Stage) -> Result<()> {
+        let listener = TcpListener::bind(("127.0.0.1", self.port))?;
+        let _waiting = TcpStream::connect(("127.0.0.1", self.port))?;
+        stage.ready()?;
+        let mut kept = Vec::new();
+        let first = loop {
+            match File::open("/proc/self/stat") {
+                Ok(file) => kept.push(file),
+                Err(error) => break error,
+            }
+        };
+        ensure!(is_exhausted(&first), "{first}");
+        let mut refused = 1;
+        for _ in 0..Self::TRIES {
+            let results = [
+                File::open("/proc/self/stat").map(drop),
+                socket(AddressFamily::INET, SocketType::STREAM, None).map(drop).map_err(Into::into),
+                pipe().map(drop).map_err(Into::into),
+                listener.accept().map(drop),
+            ];
+            for result in results {
+                match result {
+                    Err(error) if is_exhausted(&error) => refused += 1,
+                    Err(error) => return Err(error.into()),
+                    Ok(()) => return Err(anyhow!("there was a descriptor left")),
+                }
+            }
+        }
+        let opens = kept.len();
+        drop(kept);
+        stage.done(json!({ "opens": opens, "refused": refused }))
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMFILE)
+}
+
+/// A program that opens as fast as it can.
+#[derive(Args)]
+pub struct Storm {
+    /// How often
+    #[arg(long)]
+    opens: u64,
+}
+
+impl Storm {
+    pub fn run(&self, stage: &Stage) -> Result<()> {
+        stage.ready()?;
+        for _ in 0..self.opens {
+            File::open("/proc/self/stat")?;
+        }
+        stage.done(Value::Null)
+    }
+}

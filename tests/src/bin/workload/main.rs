@@ -1,0 +1,97 @@
+//! The programs that kernel tests and the demo watch, all in one static binary: each misbehaves, or
+//! behaves, an exact number of times on loopback; it never runs for longer than its time limit.
+//!
+//! Each tells on standard output what it does, one JSON object a line with its name in `at`:
+//! `ready` once everything is prepared, `done` with what it really did, and what its description
+//! names between them. With `--step` it waits for a line on standard input after each of these.
+
+mod client;
+mod fds;
+mod files;
+mod processes;
+mod server;
+mod stage;
+mod surroundings;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use stage::{Stage, StageArgs};
+use surroundings::Surroundings;
+
+/// A program that misbehaves, or behaves, an exact number of times.
+#[derive(Parser)]
+#[command(name = "workload")]
+struct Cli {
+    #[command(flatten)]
+    stage: StageArgs,
+    #[command(flatten)]
+    surroundings: Surroundings,
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Answer requests, until killed.
+    Serve(server::Serve),
+    /// Open connections and close them at once, again and again, from a named thread.
+    Flap(client::Flap),
+    /// Keep one connection, with a request now and then, until killed.
+    Keep(client::Keep),
+    /// Send requests: one to a connection (churn), or many (a pool, keep-alive).
+    Requests(client::Requests),
+    /// Connect once, send one request if asked for, and end.
+    Connect(client::Connect),
+    /// Connect to where nothing listens or nothing leads, again and again.
+    Fail(client::Fail),
+    /// Open many files at once and keep them for a while. Tells `opened`.
+    Burst(files::Burst),
+    /// Open until there are no descriptors left, then ask for more in several ways.
+    Exhaust(files::Exhaust),
+    /// Open and close one file as fast as possible.
+    Storm(files::Storm),
+    /// Get and close descriptors in one of the ways that there are.
+    Fds(fds::Fds),
+    /// Run many children that each connect once, under names of their own or one for all.
+    Spawn(processes::Spawn),
+    /// Run children that each open and close many files, as compilers do.
+    Compile(processes::Compile),
+    /// Say whether the kernel has `io_uring`: exit code 0, or 1.
+    HasIoUring,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("workload: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    cli.surroundings.enter()?;
+    let stage = Stage::new(cli.stage);
+    match cli.part {
+        Part::Serve(serve) => serve.run(&stage)?,
+        Part::Flap(flap) => flap.run(&stage)?,
+        Part::Keep(keep) => keep.run(&stage)?,
+        Part::Requests(requests) => requests.run(&stage)?,
+        Part::Connect(connect) => connect.run()?,
+        Part::Fail(fail) => fail.run(&stage)?,
+        Part::Burst(burst) => burst.run(&stage)?,
+        Part::Exhaust(exhaust) => exhaust.run(&stage)?,
+        Part::Storm(storm) => storm.run(&stage)?,
+        Part::Fds(fds) => fds.run(&stage)?,
+        Part::Spawn(spawn) => spawn.run(&stage)?,
+        Part::Compile(compile) => compile.run(&stage)?,
+        Part::HasIoUring => {
+            let found = fds::has_io_uring();
+            return Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
