@@ -1,8 +1,9 @@
-//! Runs the tests of package `tests` that need a real kernel on each kernel of the matrix, in
+//! Runs the end-to-end tests that need a real kernel on each kernel of the matrix, in
 //! virtual machines; it never runs them on this machine's own kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -19,8 +20,9 @@ use crate::{build, setup, workspace};
 /// The name that this step is chosen by.
 pub const STEP: &str = "kernel";
 
-/// The package and the test target whose binary runs in the guest. It is given `tracer` beside it.
-const PACKAGE: &str = "tests";
+/// The package and the test target whose binary runs in the guest, with `tracer` and the programs of
+/// the package beside it.
+const PACKAGE: &str = "tracer-tests";
 const TARGET: &str = "kernel";
 
 /// How many machines run at a time: emulated processors share this machine's.
@@ -38,7 +40,7 @@ pub fn run(kernels: &[String], mut each: impl FnMut(&str, Instant, Result<()>)) 
     };
     let folder = tempfile::tempdir()?;
     fs::copy(build::tracer()?, folder.path().join("tracer"))?;
-    fs::copy(tests()?, folder.path().join("tests"))?;
+    build_tests(folder.path())?;
     let next = AtomicUsize::new(0);
     let setting_up = Mutex::new(());
     let (sender, results) = channel();
@@ -79,7 +81,7 @@ fn run_on(kernel: &str, folder: &Path) -> Result<Finished> {
     vm.output = Output::Capture;
     vm.timeout = TIMEOUT;
     // One test at a time: they count what the whole guest does.
-    vm.run(&["./tests", "--test-threads=1"].map(str::to_owned))
+    vm.run(&["./kernel", "--test-threads=1"].map(str::to_owned))
 }
 
 /// Shows what the tests said, and whether they passed.
@@ -99,35 +101,48 @@ fn judge(kernel: &str, finished: &Finished) -> Result<()> {
     Ok(())
 }
 
-/// Builds the tests as a static binary and returns its path.
-fn tests() -> Result<PathBuf> {
+/// Builds the tests, and the programs of their package, as static binaries in `folder`.
+fn build_tests(folder: &Path) -> Result<()> {
     let mut cargo = workspace::cargo("test");
-    cargo.args(["--quiet", "--no-run", "--message-format", "json"]);
+    cargo.args([
+        "--quiet",
+        "--no-run",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     cargo.args(["--package", PACKAGE, "--test", TARGET]);
     workspace::make_static(&mut cargo);
-    let messages = cargo.stderr(std::process::Stdio::inherit()).output()?;
+    let messages = cargo
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
     if !messages.status.success() {
         bail!(
             "the test target {TARGET} of package {PACKAGE} did not build ({})",
             messages.status
         );
     }
-    let path = String::from_utf8_lossy(&messages.stdout)
+    for (name, path) in String::from_utf8_lossy(&messages.stdout)
         .lines()
-        .find_map(executable)
-        .with_context(|| format!("package {PACKAGE} has no test target {TARGET}"))?;
-    ensure!(
-        setup::is_static(&path),
-        "{} needs libraries that no guest has",
-        path.display()
-    );
-    Ok(path)
+        .filter_map(executable)
+    {
+        ensure!(
+            setup::is_static(&path),
+            "{} needs libraries that no guest has",
+            path.display()
+        );
+        fs::copy(&path, folder.join(name))
+            .with_context(|| format!("cannot copy {}", path.display()))?;
+    }
+    Ok(())
 }
 
-/// The binary that a message of cargo's says it made.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The name and the path of the binary that a message of cargo's says it made.
+fn executable(message: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(message).ok()?;
-    message.get("executable")?.as_str().map(PathBuf::from)
+    let name = message.get("target")?.get("name")?.as_str()?;
+    let path = message.get("executable")?.as_str()?;
+    Some((name.to_owned(), path.into()))
 }
 
 #[cfg(test)]
@@ -136,8 +151,15 @@ mod tests {
 
     #[test]
     fn the_binary_is_read_from_cargos_messages() {
-        let message = r#"{"reason":"compiler-artifact","executable":"/target/kernel-1"}"#;
-        assert_eq!(executable(message), Some("/target/kernel-1".into()));
+        let message = r#"{"target":{"name":"kernel"},"executable":"/target/kernel-1"}"#;
+        assert_eq!(
+            executable(message),
+            Some(("kernel".to_owned(), "/target/kernel-1".into()))
+        );
+        assert_eq!(
+            executable(r#"{"target":{"name":"a"},"executable":null}"#),
+            None
+        );
         assert_eq!(
             executable(r#"{"reason":"build-finished","success":true}"#),
             None

@@ -4,6 +4,7 @@
 mod bpf;
 mod build;
 mod command;
+mod demo;
 mod elf;
 mod kernel_tests;
 mod progress;
@@ -47,6 +48,8 @@ enum Subcommands {
     Tidy,
     /// Run a command as root under another kernel.
     Vm(VmArguments),
+    /// Show tracer at work, on this machine or in a virtual one; sets up and builds all that takes.
+    Demo(demo::Arguments),
 }
 
 #[derive(Args)]
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Subcommands::Test(arguments) => (run_tests(&arguments), 1),
         Subcommands::Tidy => (tidy::check().map(|()| ExitCode::SUCCESS), 1),
         Subcommands::Vm(arguments) => (run_vm(arguments), VM_FAILED),
+        Subcommands::Demo(arguments) => (demo::run(&arguments), 1),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
