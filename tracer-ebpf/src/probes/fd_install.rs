@@ -1,6 +1,6 @@
 //! `void fd_install(unsigned int fd, struct file *file)`: a descriptor comes into being, whatever
 //! system call asked for it, `io_uring` included. Unchanged since long before 5.10. Never sees the
-//! descriptors that a child inherits, nor dup2 over a chosen number.
+//! descriptors that a child inherits, nor those that are made at a chosen number: see `do_dup2`.
 
 use aya_ebpf::{
     macros::{fentry, kprobe},
@@ -39,9 +39,10 @@ fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// True where it is worth a warning.
+/// Counts and, as far as that is wanted, tells of a new descriptor. True where it is worth a
+/// warning.
 #[inline(always)]
-fn installed(fd: u32, file: KernelPtr) -> bool {
+pub(super) fn installed(fd: u32, file: KernelPtr) -> bool {
     emit::see(KIND);
     let actor = Actor::current();
     if !filter::wants_pid(actor.pid) {

@@ -3,6 +3,7 @@
 //!
 //! A hook's programs end with 0: their result means nothing to the kernel.
 
+mod do_dup2;
 mod do_filp_open;
 mod fd_install;
 mod file_close_fd;

@@ -137,6 +137,16 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
+        functions: &["do_dup2"],
+        subject: Subject::Fds,
+        provides: "descriptors made at a chosen number (dup2, dup3)",
+        expected: true,
+        programs: &[
+            ("do_dup2", Attachment::Exit),
+            ("do_dup2_kprobe", Attachment::Kprobe),
+        ],
+    },
+    Hook {
         functions: &["filp_close"],
         subject: Subject::Fds,
         provides: "closed descriptors",
