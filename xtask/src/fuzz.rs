@@ -40,7 +40,7 @@ pub fn run() -> Result<()> {
         .env("RUSTFLAGS", COVERAGE)
         .env("CARGO_TARGET_DIR", &folder)
         // Naming the target keeps the flags from build scripts and macros.
-        .args(["--quiet", "--profile", "fuzz", "--target", &host])
+        .args(["--profile", "fuzz", "--target", &host])
         .args(["--package", "tracer-fuzz", "--features", "libfuzzer"]);
     run_shown(&mut build)?;
 
@@ -64,7 +64,10 @@ pub fn run() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         eprint!("{said}");
-        bail!("the fuzzer found an input that breaks tracer; {}", again(&said, &program.display()));
+        bail!(
+            "the fuzzer found an input that breaks tracer; {}",
+            again(&said, &program.display())
+        );
     }
     eprintln!("  fuzzed  {}", summary(&said));
     Ok(())
@@ -72,9 +75,10 @@ pub fn run() -> Result<()> {
 
 /// How to do it again, from libFuzzer's line about the file that it left.
 fn again(said: &str, program: &dyn std::fmt::Display) -> String {
-    let file = said
-        .lines()
-        .find_map(|line| line.split_once("Test unit written to ").map(|(_, file)| file));
+    let file = said.lines().find_map(|line| {
+        line.split_once("Test unit written to ")
+            .map(|(_, file)| file)
+    });
     match file {
         Some(file) => format!("again: {program} {file}"),
         None => "it left no file".to_owned(),
@@ -120,7 +124,10 @@ mod tests {
             summary(said),
             "14387 inputs in 10 s, 3521 edges reached, nothing broke"
         );
-        assert_eq!(summary(""), "? inputs in 10 s, ? edges reached, nothing broke");
+        assert_eq!(
+            summary(""),
+            "? inputs in 10 s, ? edges reached, nothing broke"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod build;
 mod command;
 mod demo;
 mod elf;
+mod fuzz;
 mod kernel_tests;
 mod progress;
 mod setup;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::command::run_shown;
-use crate::{build, kernel_tests, setup, tidy, workspace};
+use crate::{build, fuzz, kernel_tests, setup, tidy, workspace};
 
 /// One thing to check.
 struct Step {
@@ -16,7 +16,7 @@ struct Step {
 }
 
 /// What is checked on this machine, in order: the quickest first.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step {
         name: "format",
         why: "all sources look alike",
@@ -41,6 +41,11 @@ const STEPS: [Step; 6] = [
         name: "tests",
         why: "unit, golden, property and command-line tests",
         run: tests,
+    },
+    Step {
+        name: "fuzz",
+        why: "no bytes break the way from records to reports",
+        run: fuzz::run,
     },
     Step {
         name: "build",

@@ -7,7 +7,6 @@ use std::slice;
 use tracer_common::{
     COMM_BYTES, EventHeader, EventKind, ExitEvent, FdEvent, FdKind, FdSource, ProcessCounters,
     ProcessEvent, Role, TcpEvent,
-    fd::path_form,
     net::{AF_INET, state},
 };
 

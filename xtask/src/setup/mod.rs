@@ -68,6 +68,11 @@ pub fn bpf_clippy() -> Result<Toolchain> {
     Ok(toolchain)
 }
 
+/// What builds libFuzzer, which is written in C++.
+pub fn cxx_compiler() -> Result<PathBuf> {
+    program("C++ compiler", "builds the fuzzer", "g++", "c++")
+}
+
 /// The emulator that the tests' kernels run in.
 pub fn qemu() -> Result<PathBuf> {
     program(
