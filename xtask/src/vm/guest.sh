@@ -18,6 +18,8 @@ mount_all() { # where
     mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
     mount -t tmpfs -o mode=755 tmpfs "$1/run"
     mount -t cgroup2 cgroup2 "$1/sys/fs/cgroup"
+    # As every distribution does; it is where the kernel tells whether it is locked down.
+    mount -t securityfs securityfs "$1/sys/kernel/security"
 }
 
 # The host's files below, a file system in memory above: what is written stays in the guest.
