@@ -3,9 +3,8 @@
 
 mod checks;
 mod facts;
-mod hooks;
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde::Serialize;
 
@@ -44,7 +43,7 @@ pub struct Check {
     /// What was found.
     pub detail: String,
     /// What is lost without it.
-    pub cost_if_absent: &'static str,
+    pub cost_if_absent: Cow<'static, str>,
     /// What can be done; empty where nothing can or need be.
     pub remedy: &'static str,
     /// Whether nothing works without it.
@@ -105,7 +104,7 @@ pub fn render(checks: &[Check]) -> String {
         push(
             &mut text,
             &indent,
-            &["without: ", check.cost_if_absent, "\n"],
+            &["without: ", &check.cost_if_absent, "\n"],
         );
         if !check.remedy.is_empty() {
             push(&mut text, &indent, &["remedy: ", check.remedy, "\n"]);

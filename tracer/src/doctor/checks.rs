@@ -6,8 +6,8 @@ use rustix::thread::CapabilitySet;
 use super::{
     Check, Verdict,
     facts::{Facts, KERNEL_BTF, Probe},
-    hooks::{HOOKS, Hook},
 };
+use crate::source::live::{HOOKS, Hook};
 
 const AS_ROOT: &str = "Run as root (`sudo tracer …`), or in a container with \
                        `--privileged --pid=host`";
@@ -72,7 +72,7 @@ fn rights(facts: &Facts) -> Check {
         name: "rights",
         verdict: yes_or_no(has_rights(facts)),
         detail,
-        cost_if_absent: "nothing can be traced",
+        cost_if_absent: "nothing can be traced".into(),
         remedy: AS_ROOT,
         essential: true,
     }
@@ -91,7 +91,7 @@ fn pid_namespace(facts: &Facts) -> Check {
         name: "pid namespace",
         verdict,
         detail: detail.to_owned(),
-        cost_if_absent: "the kernel's pids are not those that /proc shows here",
+        cost_if_absent: "the kernel's pids are not those that /proc shows here".into(),
         remedy: "Start the container with the host's pids (`--pid=host`, `hostPID: true`)",
         essential: true,
     }
@@ -110,7 +110,8 @@ fn kernel(facts: &Facts) -> Check {
         name: "kernel 5.8 or newer",
         verdict,
         detail: facts.kernel.clone(),
-        cost_if_absent: "the kernel has no BPF ring buffer, unless that was ported back (see below)",
+        cost_if_absent:
+            "the kernel has no BPF ring buffer, unless that was ported back (see below)".into(),
         remedy: "",
         essential: false,
     }
@@ -129,7 +130,7 @@ fn lockdown(facts: &Facts) -> Check {
         name: "no confidential lockdown",
         verdict,
         detail: detail.to_owned(),
-        cost_if_absent: "the kernel forbids programs to read its memory",
+        cost_if_absent: "the kernel forbids programs to read its memory".into(),
         remedy: "Boot without `lockdown=confidentiality`",
         essential: true,
     }
@@ -144,7 +145,7 @@ fn btf(facts: &Facts) -> Check {
         name: "kernel type information (BTF)",
         verdict,
         detail,
-        cost_if_absent: "the layout of this kernel's structures is not known",
+        cost_if_absent: "the layout of this kernel's structures is not known".into(),
         remedy: "Boot a kernel with CONFIG_DEBUG_INFO_BTF, as distributions build theirs, and mount \
                  /sys",
         essential: true,
@@ -163,7 +164,7 @@ fn bpf(facts: &Facts) -> Check {
         name: "bpf() system call",
         verdict,
         detail,
-        cost_if_absent: "nothing can be loaded into the kernel",
+        cost_if_absent: "nothing can be loaded into the kernel".into(),
         remedy: "Boot a kernel with CONFIG_BPF_SYSCALL; in a container, let its seccomp profile \
                  allow bpf()",
         essential: true,
@@ -176,7 +177,7 @@ fn ring_buffer(facts: &Facts) -> Check {
         name: "BPF ring buffer",
         verdict,
         detail,
-        cost_if_absent: "events cannot be taken from the kernel",
+        cost_if_absent: "events cannot be taken from the kernel".into(),
         remedy: "Boot Linux 5.8 or newer",
         essential: true,
     }
@@ -192,7 +193,7 @@ fn fentry(facts: &Facts) -> Check {
         name: "fentry",
         verdict,
         detail,
-        cost_if_absent: "kprobes are used, which cost more for each event",
+        cost_if_absent: "kprobes are used, which cost more for each event".into(),
         remedy: "",
         essential: false,
     }
@@ -215,7 +216,7 @@ fn kprobes(facts: &Facts) -> Check {
         name: "kprobes",
         verdict,
         detail,
-        cost_if_absent: "there is nothing to fall back on where fentry is refused",
+        cost_if_absent: "there is nothing to fall back on where fentry is refused".into(),
         remedy: "",
         essential: false,
     }
@@ -240,23 +241,30 @@ fn attaching(facts: &Facts) -> Check {
         name: "attaching to kernel functions",
         verdict,
         detail,
-        cost_if_absent: "nothing of the kernel can be watched",
+        cost_if_absent: "nothing of the kernel can be watched".into(),
         remedy: OTHER_KERNEL,
         essential: true,
     }
 }
 
 fn hook(facts: &Facts, hook: &Hook) -> Check {
-    let (verdict, detail) = match &facts.hooks_in_btf {
-        Ok(names) if names.contains(hook.name) => (Verdict::Yes, "in this kernel"),
-        Ok(_) => (Verdict::No, "not in this kernel"),
-        Err(_) => (Verdict::Unknown, "this needs BTF to be told"),
+    let names = hook.functions;
+    let (name, verdict, detail) = match &facts.hooks_in_btf {
+        Ok(in_btf) => match names.iter().find(|name| in_btf.contains(*name)) {
+            Some(name) => (Some(name), Verdict::Yes, "in this kernel"),
+            None => (names.first(), Verdict::No, "not in this kernel"),
+        },
+        Err(_) => (names.first(), Verdict::Unknown, "this needs BTF to be told"),
     };
     Check {
-        name: hook.name,
+        name: name.copied().unwrap_or_default(),
         verdict,
         detail: detail.to_owned(),
-        cost_if_absent: hook.cost_if_absent,
+        cost_if_absent: if hook.expected {
+            format!("reports lack {}", hook.provides).into()
+        } else {
+            "nothing: kernels that lack it do the same elsewhere, which is watched too".into()
+        },
         remedy: "",
         essential: false,
     }
@@ -271,8 +279,10 @@ fn sock_diag(facts: &Facts) -> Check {
         name: "sock_diag",
         verdict,
         detail,
-        cost_if_absent: "there is no TIME_WAIT table, and connections from before the start have no \
-                         owner",
+        cost_if_absent:
+            "there is no TIME_WAIT table, and connections from before the start have no \
+                         owner"
+                .into(),
         remedy: "Load the module: `modprobe tcp_diag`",
         essential: false,
     }
@@ -294,7 +304,8 @@ fn other_processes(facts: &Facts) -> Check {
         name: "other users' processes",
         verdict,
         detail,
-        cost_if_absent: "executables, descriptor counts and older connections of those are not known",
+        cost_if_absent:
+            "executables, descriptor counts and older connections of those are not known".into(),
         remedy: "Run as root, or with CAP_SYS_PTRACE; mount /proc without `hidepid`",
         essential: false,
     }
@@ -310,7 +321,7 @@ fn other_network_namespaces(facts: &Facts) -> Check {
         name: "other network namespaces",
         verdict,
         detail: detail.to_owned(),
-        cost_if_absent: "the TIME_WAIT table lacks containers with a network of their own",
+        cost_if_absent: "the TIME_WAIT table lacks containers with a network of their own".into(),
         remedy: "Run as root, or with CAP_SYS_ADMIN",
         essential: false,
     }
@@ -324,7 +335,7 @@ fn cgroup_v2(facts: &Facts) -> Check {
             .cgroup_v2
             .clone()
             .unwrap_or_else(|| "not mounted at /sys/fs/cgroup".to_owned()),
-        cost_if_absent: "processes that end at once are told without their container",
+        cost_if_absent: "processes that end at once are told without their container".into(),
         remedy: "Mount it, or give the container the host's /sys/fs/cgroup",
         essential: false,
     }

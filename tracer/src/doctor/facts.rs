@@ -13,8 +13,10 @@ use rustix::{
     thread::{CapabilitySet, capabilities},
 };
 
-use super::hooks::{HOOKS, HookKind};
-use crate::host::{cgroup, procfs::Procfs, session, sock_diag};
+use crate::{
+    host::{cgroup, procfs::Procfs, session, sock_diag},
+    source::live::HOOKS,
+};
 
 /// `PROC_PID_INIT_INO` and `PROC_USER_INIT_INO`, the inode numbers that the namespaces which the
 /// kernel boots with have had since 3.8 (`include/linux/proc_ns.h`).
@@ -53,7 +55,7 @@ pub(super) struct Facts {
     /// Lockdown modes, the one in force in brackets; empty where the kernel has none, `None` where
     /// it does not tell.
     pub(super) lockdown: Option<String>,
-    /// Those of [`HOOKS`] that the kernel's BTF names, or why it could not be read.
+    /// Those names in [`HOOKS`] that the kernel's BTF has, or why it could not be read.
     pub(super) hooks_in_btf: Result<BTreeSet<&'static str>, String>,
     /// Making a map.
     pub(super) map: Probe,
@@ -135,19 +137,23 @@ fn lockdown() -> Option<String> {
     })
 }
 
-/// The hooks that the kernel's BTF names.
+/// The names of hooks, of all that they have had, that the kernel's BTF has.
 fn hooks_in_btf() -> Result<BTreeSet<&'static str>, String> {
     let btf = Btf::from_sys_fs().map_err(|error| error.to_string())?;
     let is_named = |name: &str, kind| btf.id_by_type_name_kind(name, kind).is_ok();
-    Ok(HOOKS
-        .iter()
-        .filter(|hook| match hook.kind {
-            HookKind::Function => is_named(hook.name, BtfKind::Func),
-            // The kernel describes a tracepoint by the type of the functions that it calls.
-            HookKind::Tracepoint => is_named(&format!("btf_trace_{}", hook.name), BtfKind::Typedef),
+    let names = HOOKS.iter().flat_map(|hook| {
+        let is_tracepoint = hook.is_tracepoint();
+        let names = hook.functions.iter().copied();
+        names.filter(move |name| {
+            if is_tracepoint {
+                // The kernel describes a tracepoint by the type of the functions that it calls.
+                is_named(&format!("btf_trace_{name}"), BtfKind::Typedef)
+            } else {
+                is_named(name, BtfKind::Func)
+            }
         })
-        .map(|hook| hook.name)
-        .collect())
+    });
+    Ok(names.collect())
 }
 
 /// Tries to make a map.

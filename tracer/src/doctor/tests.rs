@@ -5,9 +5,9 @@ use rustix::thread::CapabilitySet;
 use super::{
     checks::judge,
     facts::{Facts, Probe},
-    hooks::HOOKS,
     *,
 };
+use crate::source::live::HOOKS;
 
 /// A Debian host, seen by root.
 fn good_host() -> Facts {
@@ -18,7 +18,7 @@ fn good_host() -> Facts {
         kernel: "6.1.0-37-cloud-amd64".to_owned(),
         unprivileged_bpf_disabled: Some("2".to_owned()),
         lockdown: Some("[none] integrity confidentiality".to_owned()),
-        hooks_in_btf: Ok(HOOKS.iter().map(|hook| hook.name).collect()),
+        hooks_in_btf: Ok(HOOKS.iter().map(|hook| hook.functions[0]).collect()),
         map: Probe::Works,
         ring_buffer: Probe::Works,
         tracing_program: Probe::Works,
@@ -167,6 +167,30 @@ fn kernels_that_lack_something() {
     assert_eq!(verdict_of("file_close_fd", &without_a_hook), Verdict::No);
 }
 
+/// Newer kernels renamed a function: either name will do, and the one that is there is shown.
+#[test]
+fn a_hook_by_any_of_its_names() {
+    let mut names: BTreeSet<_> = HOOKS.iter().map(|hook| hook.functions[0]).collect();
+    assert!(names.remove("do_filp_open"));
+    let without = Facts {
+        hooks_in_btf: Ok(names.clone()),
+        ..good_host()
+    };
+    assert_eq!(verdict_of("do_filp_open", &without), Verdict::No);
+    let text = render(&judge(&without));
+    assert!(
+        text.contains("without: reports lack files that could not be opened\n"),
+        "{text}"
+    );
+
+    names.insert("do_file_open");
+    let renamed = Facts {
+        hooks_in_btf: Ok(names),
+        ..good_host()
+    };
+    assert_eq!(verdict_of("do_file_open", &renamed), Verdict::Yes);
+}
+
 #[test]
 fn every_check_that_can_fail_says_what_it_costs() {
     for check in judge(&good_host()) {
@@ -185,7 +209,7 @@ fn json_has_stable_words() {
         name: "rights",
         verdict: Verdict::Unknown,
         detail: "none".to_owned(),
-        cost_if_absent: "all",
+        cost_if_absent: "all".into(),
         remedy: "sudo",
         essential: true,
     };

@@ -29,11 +29,6 @@ impl Attachment {
             Self::RawTracepoint => "raw_tracepoint",
         }
     }
-
-    /// Whether it needs the kernel's BPF tracing programs (and its BTF to attach by).
-    pub const fn is_tracing(self) -> bool {
-        matches!(self, Self::Entry | Self::Exit | Self::ExitOfParameters(_))
-    }
 }
 
 /// What a hook belongs to, so that what is not watched is not attached.
@@ -60,6 +55,16 @@ pub struct Hook {
     pub expected: bool,
     /// Programs that can serve it, the best first.
     pub programs: &'static [(&'static str, Attachment)],
+}
+
+impl Hook {
+    /// Whether it is a tracepoint, not a function.
+    pub fn is_tracepoint(&self) -> bool {
+        let is_one = |attachment| attachment == Attachment::RawTracepoint;
+        self.programs
+            .iter()
+            .any(|&(_, attachment)| is_one(attachment))
+    }
 }
 
 /// Every hook.
