@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     list::{Checks, Test},
-    programs::{Log, Tracer, Workload},
+    programs::{Log, Tracer, Workload, run_workload},
     run::{Run, Shared},
     socket_table::{self, Connection},
 };
@@ -19,12 +19,27 @@ pub fn tests() -> Vec<Test> {
         Test::new("connections::a_flapping_client_is_named", client),
         Test::new("connections::its_server_names_the_peer", server),
         Test::new("connections::innocents_are_not_named", innocents),
-        Test::new("connections::each_time_wait_socket_has_its_owner", time_wait),
-        Test::new("connections::sockets_from_before_the_start_say_so", before_start),
-        Test::new("connections::a_server_that_closes_first_owns_its_time_wait", closes_first),
-        Test::new("connections::a_connection_ends_long_before_its_close", two_step),
+        Test::new(
+            "connections::each_time_wait_socket_has_its_owner",
+            time_wait,
+        ),
+        Test::new(
+            "connections::sockets_from_before_the_start_say_so",
+            before_start,
+        ),
+        Test::new(
+            "connections::a_server_that_closes_first_owns_its_time_wait",
+            closes_first,
+        ),
+        Test::new(
+            "connections::a_connection_ends_long_before_its_close",
+            two_step,
+        ),
         Test::new("connections::addresses_are_told_plainly", families),
-        Test::new("connections::another_network_namespace_is_told", network_namespace),
+        Test::new(
+            "connections::another_network_namespace_is_told",
+            network_namespace,
+        ),
         Test::new("connections::an_interrupt_ends_it_well", ending),
     ]
 }
@@ -39,6 +54,8 @@ const TWO_STEP: u16 = 2183;
 const FAMILIES: u16 = 2184;
 /// In another network namespace.
 const ELSEWHERE: u16 = 2185;
+/// Its connections ended before tracer was started.
+const EARLY: u16 = 2186;
 /// Not watched.
 const OTHER: u16 = 9000;
 
@@ -79,19 +96,22 @@ impl Watched {
 
 fn watch(log: &Log) -> Result<Watched> {
     let server = Workload::start(log, &format!("serve --port {PORT}"))?;
-    let early = Workload::stepwise(log, &format!("flap --port {PORT} --count 3 --thread early"));
-    early?.act()?;
-    let before = socket_table::time_wait(server.pid(), PORT)?;
+    let _early_server = Workload::start(log, &format!("serve --port {EARLY}"))?;
+    run_workload(
+        log,
+        &format!("flap --port {EARLY} --count 3 --thread early"),
+    )?;
+    let before = socket_table::time_wait(server.pid(), EARLY)?;
 
-    let ports = [PORT, CLOSE_FIRST, TWO_STEP, FAMILIES, ELSEWHERE].map(|port| port.to_string());
+    let ports =
+        [PORT, CLOSE_FIRST, TWO_STEP, FAMILIES, ELSEWHERE, EARLY].map(|port| port.to_string());
     let tracer = Tracer::watch(log, &format!("--port {}", ports.join(",")))?;
     // The first server waited in accept when tracer came; that one call is not seen returning.
     let _keep = Workload::start(log, &format!("keep --port {PORT}"))?;
     let closes_first = Workload::start(log, &format!("serve --close-first --port {CLOSE_FIRST}"))?;
     let _two_step_server = Workload::start(log, &format!("serve --port {TWO_STEP}"))?;
     let _families_server = Workload::start(log, &format!("serve --port {FAMILIES}"))?;
-    let elsewhere_server =
-        Workload::start(log, &format!("--new-netns serve --port {ELSEWHERE}"))?;
+    let elsewhere_server = Workload::start(log, &format!("--new-netns serve --port {ELSEWHERE}"))?;
     let _other_server = Workload::start(log, &format!("serve --port {OTHER}"))?;
 
     let netns = format!("--netns-of {}", elsewhere_server.pid());
@@ -106,19 +126,29 @@ fn watch(log: &Log) -> Result<Watched> {
         ),
         format!("requests --port {OTHER} --count 20 --period-ms 100"),
     ];
-    let mut parts =
-        words.iter().map(|words| Workload::stepwise(log, words)).collect::<Result<Vec<_>>>()?;
+    let mut parts = words
+        .iter()
+        .map(|words| Workload::stepwise(log, words))
+        .collect::<Result<Vec<_>>>()?;
     parts.iter_mut().try_for_each(Workload::go)?;
     let mut told = parts
         .iter_mut()
-        .map(|part| Ok(Part { pid: part.pid(), done: part.until("done")? }))
+        .map(|part| {
+            Ok(Part {
+                pid: part.pid(),
+                done: part.until("done")?,
+            })
+        })
         .collect::<Result<Vec<_>>>()?
         .into_iter();
-    let mut next = || told.next().ok_or_else(|| anyhow::anyhow!("fewer parts than started"));
+    let mut next = || {
+        told.next()
+            .ok_or_else(|| anyhow::anyhow!("fewer parts than started"))
+    };
 
     let run = tracer.interrupt()?;
     let list = |pid: u32, port: u16| Ok((port, socket_table::time_wait(pid, port)?));
-    let after = [PORT, CLOSE_FIRST, TWO_STEP, FAMILIES]
+    let after = [PORT, CLOSE_FIRST, TWO_STEP, FAMILIES, EARLY]
         .into_iter()
         .map(|port| list(server.pid(), port))
         .chain([list(elsewhere_server.pid(), ELSEWHERE)])
@@ -143,17 +173,30 @@ fn client() -> Result<(), Failed> {
     let watched = RUN.get()?;
     let mut checks = Checks::of(&watched.run);
     let Part { pid, done } = &watched.flap;
-    let found = checks.some("flapping of the client", watched.run.verdict("flapping", *pid));
+    let found = checks.some(
+        "flapping of the client",
+        watched.run.verdict("flapping", *pid),
+    );
     checks.is(found, "tid", done["tid"].clone());
-    checks.is(found, "nid", done["tid"].as_u64().map(|tid| format!("{tid:#x}")));
+    checks.is(
+        found,
+        "nid",
+        done["tid"].as_u64().map(|tid| format!("{tid:#x}")),
+    );
     checks.is(found, "thread", THREAD);
     checks.is(found, "comm", "workload");
-    checks.is(found, "exe", fs::canonicalize("workload").ok().and_then(|path| {
-        path.into_os_string().into_string().ok()
-    }));
+    checks.is(
+        found,
+        "exe",
+        fs::canonicalize("workload")
+            .ok()
+            .and_then(|path| path.into_os_string().into_string().ok()),
+    );
     checks.that(
         "the command line is told",
-        found["cmdline"].as_str().is_some_and(|line| line.ends_with(&format!("--thread {THREAD}"))),
+        found["cmdline"]
+            .as_str()
+            .is_some_and(|line| line.ends_with(&format!("--thread {THREAD}"))),
     );
     checks.is(found, "ppid", std::process::id());
     checks.is(found, "user", "root");
@@ -162,14 +205,18 @@ fn client() -> Result<(), Failed> {
     checks.is(found, "raddr", "127.0.0.1");
     checks.is(found, "rport", PORT);
     checks.is(found, "laddr", "127.0.0.1");
-    checks.is(found, "peers", json!([{ "addr": "127.0.0.1", "count": 20 }]));
+    checks.is(
+        found,
+        "peers",
+        json!([{ "addr": "127.0.0.1", "count": 20 }]),
+    );
     checks.is(found, "count", 20);
     checks.is(found, "tx_bytes", 100);
     checks.is(found, "rx_bytes", 0);
     checks.is(found, "closed_by.local", 1.0);
     checks.is(found, "closed_by.remote", 0.0);
     checks.is(found, "failed", 0);
-    checks.is(found, "time_wait_now", 20);
+    checks.is(found, "time_wait_now", watched.after(PORT).len());
     checks.is(found, "ongoing", true);
     checks.is(found, "lossy", false);
     times(&mut checks, found, done);
@@ -197,7 +244,11 @@ fn server() -> Result<(), Failed> {
     checks.is(found, "lport", PORT);
     checks.is(found, "laddr", "127.0.0.1");
     checks.is(found, "raddr", "127.0.0.1");
-    checks.is(found, "peers", json!([{ "addr": "127.0.0.1", "count": 20 }]));
+    checks.is(
+        found,
+        "peers",
+        json!([{ "addr": "127.0.0.1", "count": 20 }]),
+    );
     checks.is(found, "count", 20);
     checks.is(found, "tx_bytes", 0);
     checks.is(found, "rx_bytes", 100);
@@ -214,7 +265,13 @@ fn innocents() -> Result<(), Failed> {
     let verdicts = watched.run.verdicts();
     let told: Vec<_> = verdicts
         .iter()
-        .map(|found| (found["verdict"].as_str(), found["role"].as_str(), found["pid"].as_u64()))
+        .map(|found| {
+            (
+                found["verdict"].as_str(),
+                found["role"].as_str(),
+                found["pid"].as_u64(),
+            )
+        })
         .collect();
     let clients = [
         &watched.flap,
@@ -226,12 +283,18 @@ fn innocents() -> Result<(), Failed> {
     ];
     let wanted: BTreeSet<_> = clients.map(|part| Some(u64::from(part.pid))).into();
     let by_role = |role: &str| -> BTreeSet<_> {
-        told.iter().filter(|(_, of, _)| *of == Some(role)).map(|(.., pid)| *pid).collect()
+        told.iter()
+            .filter(|(_, of, _)| *of == Some(role))
+            .map(|(.., pid)| *pid)
+            .collect()
     };
     checks.same("clients", &by_role("client"), &wanted);
     // The server of both families has two peers.
     checks.same("verdicts", &told.len(), &(clients.len() + 6));
-    checks.that("all are flapping", told.iter().all(|(name, ..)| *name == Some("flapping")));
+    checks.that(
+        "all are flapping",
+        told.iter().all(|(name, ..)| *name == Some("flapping")),
+    );
     checks.end()
 }
 
@@ -248,13 +311,30 @@ fn row(run: &Run, connection: Connection) -> Option<&Value> {
 /// How owners are found on this kernel: the helper for it came with 5.12.
 fn attribution() -> &'static str {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    if release.starts_with("5.10.") { "tuple" } else { "cookie" }
+    if release.starts_with("5.10.") {
+        "tuple"
+    } else {
+        "cookie"
+    }
+}
+
+/// Of connections that one client closed, the kernel keeps a `TIME_WAIT` socket each, less those
+/// whose port it has used again: on loopback it may do so after a second (`tcp_tw_reuse`).
+fn nearly_all(checks: &mut Checks<'_>, sockets: &[Connection], connections: usize) {
+    let least = connections * 3 / 4;
+    checks.that(
+        format_args!("{least} to {connections} sockets: {sockets:?}"),
+        (least..=connections).contains(&sockets.len()),
+    );
 }
 
 /// Each of these sockets is told with this owner.
 fn owned(checks: &mut Checks<'_>, run: &Run, sockets: &[Connection], pid: u32, thread: &str) {
     for connection in sockets {
-        let found = checks.some(format_args!("row for {connection:?}"), row(run, *connection));
+        let found = checks.some(
+            format_args!("row for {connection:?}"),
+            row(run, *connection),
+        );
         checks.is(found, "pid", pid);
         checks.is(found, "comm", "workload");
         checks.is(found, "thread", thread);
@@ -265,20 +345,25 @@ fn owned(checks: &mut Checks<'_>, run: &Run, sockets: &[Connection], pid: u32, t
 fn time_wait() -> Result<(), Failed> {
     let watched = RUN.get()?;
     let mut checks = Checks::of(&watched.run);
-    let born_under_watch: Vec<_> = watched
-        .after(PORT)
-        .iter()
-        .copied()
-        .filter(|connection| !watched.before.contains(connection))
-        .collect();
-    checks.same("sockets", &born_under_watch.len(), &20);
-    owned(&mut checks, &watched.run, &born_under_watch, watched.flap.pid, THREAD);
-    for row in watched.run.of_type("time_wait").filter(|row| row["pid"] == watched.flap.pid) {
+    let sockets = watched.after(PORT);
+    nearly_all(&mut checks, sockets, 20);
+    owned(&mut checks, &watched.run, sockets, watched.flap.pid, THREAD);
+    for row in watched
+        .run
+        .of_type("time_wait")
+        .filter(|row| row["pid"] == watched.flap.pid)
+    {
         checks.is(row, "tid", watched.flap.done["tid"].clone());
     }
     let two_step = watched.after(TWO_STEP);
-    checks.same("sockets closed in two steps", &two_step.len(), &6);
-    owned(&mut checks, &watched.run, two_step, watched.two_step.pid, THREAD);
+    nearly_all(&mut checks, two_step, 6);
+    owned(
+        &mut checks,
+        &watched.run,
+        two_step,
+        watched.two_step.pid,
+        THREAD,
+    );
     checks.end()
 }
 
@@ -288,7 +373,7 @@ fn before_start() -> Result<(), Failed> {
     checks.same("sockets before the start", &watched.before.len(), &3);
     for connection in &watched.before {
         // Where the start took long they are gone; then there is nothing to tell.
-        if watched.after(PORT).contains(connection) {
+        if watched.after(EARLY).contains(connection) {
             let found = row(&watched.run, *connection);
             let found = checks.some(format_args!("row for {connection:?}"), found);
             checks.is(found, "attribution", "before_start");
@@ -303,15 +388,21 @@ fn closes_first() -> Result<(), Failed> {
     let watched = RUN.get()?;
     let mut checks = Checks::of(&watched.run);
     let sockets = watched.after(CLOSE_FIRST);
-    checks.same("sockets", &sockets.len(), &10);
-    owned(&mut checks, &watched.run, sockets, watched.closes_first, "workload");
+    nearly_all(&mut checks, sockets, 10);
+    owned(
+        &mut checks,
+        &watched.run,
+        sockets,
+        watched.closes_first,
+        "workload",
+    );
 
     let found = watched.run.verdict("flapping", watched.closes_first);
     let found = checks.some("flapping at the server", found);
     checks.is(found, "role", "server");
     checks.is(found, "count", 10);
     checks.is(found, "closed_by.local", 1.0);
-    checks.is(found, "time_wait_now", 10);
+    checks.is(found, "time_wait_now", sockets.len());
 
     let found = watched.run.verdict("flapping", watched.impatient.pid);
     let found = checks.some("flapping of the client", found);
@@ -344,7 +435,10 @@ fn two_step() -> Result<(), Failed> {
 fn families() -> Result<(), Failed> {
     let watched = RUN.get()?;
     let mut checks = Checks::of(&watched.run);
-    let clients = [(&watched.v4, "127.0.0.1", 6, "v4"), (&watched.v6, "::1", 7, "v6")];
+    let clients = [
+        (&watched.v4, "127.0.0.1", 6, "v4"),
+        (&watched.v6, "::1", 7, "v6"),
+    ];
     for (part, address, count, thread) in clients {
         let found = checks.some(thread, watched.run.verdict("flapping", part.pid));
         checks.is(found, "laddr", address);
@@ -363,7 +457,7 @@ fn families() -> Result<(), Failed> {
             .copied()
             .filter(|socket| socket.local.0.to_string() == address)
             .collect();
-        checks.same(format_args!("sockets of {thread}"), &(sockets.len() as u64), &count);
+        nearly_all(&mut checks, &sockets, count);
         owned(&mut checks, &watched.run, &sockets, part.pid, thread);
     }
     checks.end()
@@ -377,8 +471,14 @@ fn network_namespace() -> Result<(), Failed> {
     checks.is(found, "thread", "away");
     checks.is(found, "count", 8);
     let sockets = watched.after(ELSEWHERE);
-    checks.same("sockets", &sockets.len(), &8);
-    owned(&mut checks, &watched.run, sockets, watched.elsewhere.pid, "away");
+    nearly_all(&mut checks, sockets, 8);
+    owned(
+        &mut checks,
+        &watched.run,
+        sockets,
+        watched.elsewhere.pid,
+        "away",
+    );
     for socket in sockets {
         if let Some(row) = row(&watched.run, *socket) {
             checks.is(row, "netns", watched.elsewhere_netns);
@@ -396,12 +496,18 @@ fn ending() -> Result<(), Failed> {
         .map(|wanted| run.of_type(wanted).count())
         .into();
     checks.same("lines of start, stats and end", &types, &vec![1, 1, 1]);
-    checks.that("the first line is start", run.text.first().is_some_and(|line| {
-        line.starts_with(r#"{"type":"start","#)
-    }));
-    checks.that("the last line is end", run.text.last().is_some_and(|line| {
-        line.starts_with(r#"{"type":"end","#)
-    }));
+    checks.that(
+        "the first line is start",
+        run.text
+            .first()
+            .is_some_and(|line| line.starts_with(r#"{"type":"start","#)),
+    );
+    checks.that(
+        "the last line is end",
+        run.text
+            .last()
+            .is_some_and(|line| line.starts_with(r#"{"type":"end","#)),
+    );
     checks.is(run.the("end"), "lost", 0);
     checks.is(run.the("end"), "complete", true);
     checks.same("kinds that do not add up", &run.unbalanced(), &Vec::new());

@@ -48,8 +48,10 @@ fn watch(log: &Log) -> Result<Watched> {
         "spawn --count 25 --name sed --dir /tmp/script -- storm --opens 3".to_owned(),
         "compile --children 10 --files 300".to_owned(),
     ];
-    let mut parts =
-        words.iter().map(|words| Workload::stepwise(log, words)).collect::<Result<Vec<_>>>()?;
+    let mut parts = words
+        .iter()
+        .map(|words| Workload::stepwise(log, words))
+        .collect::<Result<Vec<_>>>()?;
     for part in &mut parts {
         part.go()?;
     }
@@ -57,7 +59,10 @@ fn watch(log: &Log) -> Result<Watched> {
         part.until("done")?;
     }
     let churn = parts.first().map_or(0, Workload::pid);
-    Ok(Watched { run: tracer.interrupt()?, churn })
+    Ok(Watched {
+        run: tracer.interrupt()?,
+        churn,
+    })
 }
 
 fn silence() -> Result<(), Failed> {

@@ -20,7 +20,11 @@ pub struct Test {
 impl Test {
     /// A test for every kernel.
     pub const fn new(name: &'static str, check: fn() -> Result<(), Failed>) -> Self {
-        Self { name, needs: None, check }
+        Self {
+            name,
+            needs: None,
+            check,
+        }
     }
 }
 
@@ -32,7 +36,10 @@ pub struct Checks<'a> {
 
 impl<'a> Checks<'a> {
     pub fn of(run: &'a Run) -> Self {
-        Self { run, unmet: Vec::new() }
+        Self {
+            run,
+            unmet: Vec::new(),
+        }
     }
 
     /// A field is exactly this.
@@ -41,15 +48,21 @@ impl<'a> Checks<'a> {
         let pointer = format!("/{}", field.replace('.', "/"));
         let got = object.pointer(&pointer).unwrap_or(&Value::Null);
         if *got != wanted {
-            self.unmet.push(format!("{field} is {got}, not {wanted}, in {object}"));
+            self.unmet
+                .push(format!("{field} is {got}, not {wanted}, in {object}"));
         }
     }
 
     /// A number lies within bounds, both included.
     pub fn lies(&mut self, object: &Value, field: &str, least: f64, most: f64) {
         let got = &object[field];
-        if !got.as_f64().is_some_and(|got| (least..=most).contains(&got)) {
-            self.unmet.push(format!("{field} is {got}, not {least} to {most}, in {object}"));
+        if !got
+            .as_f64()
+            .is_some_and(|got| (least..=most).contains(&got))
+        {
+            self.unmet.push(format!(
+                "{field} is {got}, not {least} to {most}, in {object}"
+            ));
         }
     }
 

@@ -41,7 +41,12 @@ fn watch(log: &Log) -> Result<Watched> {
     storm.act()?;
     let (ended, _) = run_workload(log, &format!("storm --opens {OPENS_OF_ENDED}"))?;
     tracer.signal(Signal::CONT)?;
-    Ok(Watched { run: tracer.interrupt()?, idle, storm: storm.pid(), ended })
+    Ok(Watched {
+        run: tracer.interrupt()?,
+        idle,
+        storm: storm.pid(),
+        ended,
+    })
 }
 
 fn loss() -> Result<(), Failed> {
@@ -51,7 +56,10 @@ fn loss() -> Result<(), Failed> {
     checks.same("kinds that do not add up", &run.unbalanced(), &Vec::new());
     let lost = run.counter("fd_install", "ring_full");
     // The ring holds some tens of records; each process's name may be among what is lost.
-    checks.that(format_args!("{lost} opens were lost"), lost > OPENS * 9 / 10);
+    checks.that(
+        format_args!("{lost} opens were lost"),
+        lost > OPENS * 9 / 10,
+    );
     let kinds = run.the("stats")["events"].as_object();
     let lost: u64 = kinds
         .into_iter()
@@ -70,7 +78,10 @@ fn loss() -> Result<(), Failed> {
 fn totals() -> Result<(), Failed> {
     let watched = RUN.get()?;
     let mut checks = Checks::of(&watched.run);
-    let idle = watched.run.process(watched.idle).and_then(|totals| totals["opens"].as_u64());
+    let idle = watched
+        .run
+        .process(watched.idle)
+        .and_then(|totals| totals["opens"].as_u64());
     let own = idle.unwrap_or_default();
     for (pid, opens) in [(watched.storm, OPENS), (watched.ended, OPENS_OF_ENDED)] {
         let totals = checks.some("process", watched.run.process(pid));

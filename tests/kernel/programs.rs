@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::run::Run;
 
 /// How long anything may take: an emulated machine beside others is slow.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a file is looked for that nobody announces.
 const POLL: Duration = Duration::from_millis(50);
@@ -39,7 +39,10 @@ pub fn workload() -> OsString {
 
 /// Whether both programs are there, and this is root as in a machine of the test's own.
 pub fn are_here() -> bool {
-    getuid().is_root() && [tracer(), workload()].iter().all(|path| Path::new(path).is_file())
+    getuid().is_root()
+        && [tracer(), workload()]
+            .iter()
+            .all(|path| Path::new(path).is_file())
 }
 
 /// All that the programs of one run print, in the order that it came.
@@ -54,7 +57,10 @@ impl Log {
     }
 
     pub fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -69,17 +75,29 @@ struct Running {
 impl Running {
     fn start(command: &mut Command, name: &str, log: &Log) -> Result<Self> {
         log.line(name, &format!("{command:?}"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot run {command:?}"))?;
         let (sender, lines) = channel();
         if let Some(stdout) = child.stdout.take() {
             // Nobody takes the lines of a program that is to be killed.
-            follow(stdout, name.to_owned(), log.clone(), move |line| drop(sender.send(line)));
+            follow(stdout, name.to_owned(), log.clone(), move |line| {
+                drop(sender.send(line))
+            });
         }
         if let Some(stderr) = child.stderr.take() {
             follow(stderr, format!("{name} (stderr)"), log.clone(), drop);
         }
-        Ok(Self { name: name.to_owned(), stdin: child.stdin.take(), child, lines })
+        Ok(Self {
+            name: name.to_owned(),
+            stdin: child.stdin.take(),
+            child,
+            lines,
+        })
     }
 
     /// The next line of its standard output; `None` once that is closed.
@@ -140,9 +158,17 @@ impl Workload {
     }
 
     fn launch(log: &Log, words: &str) -> Result<Self> {
-        let part = words.split(' ').find(|word| !word.starts_with("--")).unwrap_or_default();
+        let part = words
+            .split(' ')
+            .find(|word| !word.starts_with("--"))
+            .unwrap_or_default();
         let mut command = Command::new(workload());
-        Running::start(command.args(words.split(' ')), &format!("workload {part}"), log).map(Self)
+        Running::start(
+            command.args(words.split(' ')),
+            &format!("workload {part}"),
+            log,
+        )
+        .map(Self)
     }
 
     pub fn pid(&self) -> u32 {
@@ -203,7 +229,10 @@ impl Tracer {
     /// attached, which is when it prints its first line.
     pub fn watch(log: &Log, words: &str) -> Result<Self> {
         let mut started = Self::launch(log, &format!("watch --format json {words}"))?;
-        let first = started.running.line()?.context("tracer ended before it watched")?;
+        let first = started
+            .running
+            .line()?
+            .context("tracer ended before it watched")?;
         started.lines.push(first);
         Ok(started)
     }
@@ -218,7 +247,10 @@ impl Tracer {
             thread::park_timeout(POLL);
         }
         let pid = fs::read_to_string(&path)?;
-        ensure!(pid == format!("{}\n", started.running.child.id()), "not tracer's pid: {pid}");
+        ensure!(
+            pid == format!("{}\n", started.running.child.id()),
+            "not tracer's pid: {pid}"
+        );
         Ok(started)
     }
 
@@ -227,7 +259,11 @@ impl Tracer {
         let mut command = Command::new(tracer());
         command.args(words.split_whitespace());
         let running = Running::start(&mut command, "tracer", log)?;
-        Ok(Self { running, log: log.clone(), lines: Vec::new() })
+        Ok(Self {
+            running,
+            log: log.clone(),
+            lines: Vec::new(),
+        })
     }
 
     pub fn signal(&self, signal: Signal) -> Result<()> {

@@ -1,10 +1,6 @@
 //! All that one run of tracer printed, and how it ended; never judges it.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::OnceLock,
-};
+use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use anyhow::Result;
 use libtest_mimic::Failed;
@@ -35,8 +31,16 @@ impl fmt::Display for LogText {
 
 impl Run {
     pub fn new(text: Vec<String>, code: Option<i32>, log: Log) -> Self {
-        let lines = text.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Self { text, lines, code, log: LogText(log) }
+        let lines = text
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        Self {
+            text,
+            lines,
+            code,
+            log: LogText(log),
+        }
     }
 
     /// The lines of one type, in order.
@@ -60,17 +64,22 @@ impl Run {
 
     /// The verdict of this name about this process.
     pub fn verdict(&self, name: &str, pid: u32) -> Option<&Value> {
-        self.verdicts().into_iter().find(|found| found["verdict"] == name && found["pid"] == pid)
+        self.verdicts()
+            .into_iter()
+            .find(|found| found["verdict"] == name && found["pid"] == pid)
     }
 
     /// A process's totals.
     pub fn process(&self, pid: u32) -> Option<&Value> {
-        self.of_type("process").find(|process| process["pid"] == pid)
+        self.of_type("process")
+            .find(|process| process["pid"] == pid)
     }
 
     /// One counter of one kind of event.
     pub fn counter(&self, kind: &str, counter: &str) -> u64 {
-        self.the("stats")["events"][kind][counter].as_u64().unwrap_or_default()
+        self.the("stats")["events"][kind][counter]
+            .as_u64()
+            .unwrap_or_default()
     }
 
     /// The kinds of events whose outcomes do not add up to what was seen.
@@ -78,12 +87,21 @@ impl Run {
         let Some(kinds) = self.the("stats")["events"].as_object() else {
             return vec!["no kind was told".to_owned()];
         };
-        let outcomes =
-            ["streamed", "counted_only", "filtered", "ring_full", "map_full", "read_failed"];
+        let outcomes = [
+            "streamed",
+            "counted_only",
+            "filtered",
+            "ring_full",
+            "map_full",
+            "read_failed",
+        ];
         kinds
             .iter()
             .filter(|(kind, _)| {
-                let sum: u64 = outcomes.iter().map(|outcome| self.counter(kind, outcome)).sum();
+                let sum: u64 = outcomes
+                    .iter()
+                    .map(|outcome| self.counter(kind, outcome))
+                    .sum();
                 sum != self.counter(kind, "seen")
             })
             .map(|(kind, counters)| format!("{kind}: {counters}"))
@@ -99,15 +117,17 @@ pub struct Shared<T> {
 
 impl<T> Shared<T> {
     pub const fn new(make: fn(&Log) -> Result<T>) -> Self {
-        Self { made: OnceLock::new(), make }
+        Self {
+            made: OnceLock::new(),
+            make,
+        }
     }
 
     pub fn get(&self) -> Result<&T, Failed> {
         let made = self.made.get_or_init(|| {
             let log = Log::default();
-            (self.make)(&log).map_err(|error| {
-                format!("{error:#}\n\nAll that was printed:\n{}", log.text())
-            })
+            (self.make)(&log)
+                .map_err(|error| format!("{error:#}\n\nAll that was printed:\n{}", log.text()))
         });
         made.as_ref().map_err(Failed::from)
     }

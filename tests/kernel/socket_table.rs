@@ -1,6 +1,9 @@
 //! The kernel's own list of sockets, to be held against tracer's; never asks for it as tracer does.
 
-use std::{fs, net::{IpAddr, Ipv4Addr, Ipv6Addr}};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -20,16 +23,24 @@ pub fn time_wait(pid: u32, port: u16) -> Result<Vec<Connection>> {
     let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
         let path = format!("/proc/{pid}/net/{table}");
-        for line in fs::read_to_string(&path).with_context(|| path.clone())?.lines().skip(1) {
+        for line in fs::read_to_string(&path)
+            .with_context(|| path.clone())?
+            .lines()
+            .skip(1)
+        {
             let mut fields = line.split_whitespace().skip(1);
             let (local, remote, state) = (fields.next(), fields.next(), fields.next());
             if state != Some(TIME_WAIT) {
                 continue;
             }
             let read = |text: Option<&str>| {
-                text.and_then(endpoint).with_context(|| format!("{path} has the line {line}"))
+                text.and_then(endpoint)
+                    .with_context(|| format!("{path} has the line {line}"))
             };
-            let connection = Connection { local: read(local)?, remote: read(remote)? };
+            let connection = Connection {
+                local: read(local)?,
+                remote: read(remote)?,
+            };
             if connection.local.1 == port || connection.remote.1 == port {
                 found.push(connection);
             }

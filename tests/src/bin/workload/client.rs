@@ -87,8 +87,12 @@ impl Flap {
     pub fn run(self, stage: &Stage) -> Result<()> {
         stage.ready()?;
         let name = self.thread.clone();
-        let flapping = thread::Builder::new().name(name).spawn(move || self.flap())?;
-        let facts = flapping.join().map_err(|_| anyhow!("the thread panicked"))??;
+        let flapping = thread::Builder::new()
+            .name(name)
+            .spawn(move || self.flap())?;
+        let facts = flapping
+            .join()
+            .map_err(|_| anyhow!("the thread panicked"))??;
         stage.done(facts)
     }
 
@@ -113,8 +117,10 @@ impl Flap {
             lifetimes.push(begin.elapsed());
             Ok(())
         })?;
-        let mut periods: Vec<_> =
-            begins.windows(2).filter_map(|pair| Some(*pair.get(1)? - *pair.first()?)).collect();
+        let mut periods: Vec<_> = begins
+            .windows(2)
+            .filter_map(|pair| Some(*pair.get(1)? - *pair.first()?))
+            .collect();
         periods.sort_unstable();
         Ok(json!({
             "tid": gettid().as_raw_nonzero().get(),

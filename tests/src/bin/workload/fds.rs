@@ -75,6 +75,8 @@ enum Way {
     IoUring,
     /// openat(2), then `close_range(2)`.
     CloseRange,
+    /// openat(2) of what is not there: none.
+    Missing,
 }
 
 impl Fds {
@@ -119,17 +121,27 @@ fn get(way: Way, means: &mut Means) -> Result<()> {
     match way {
         Way::Open => {
             // SAFETY: a NUL-terminated path, and no other pointer.
-            drop(owned(unsafe { libc::syscall(libc::SYS_open, path.as_ptr(), libc::O_RDONLY) })?);
+            drop(owned(unsafe {
+                libc::syscall(libc::SYS_open, path.as_ptr(), libc::O_RDONLY)
+            })?);
         }
         Way::Openat => drop(File::open(FILE)?),
         Way::Openat2 => {
-            drop(openat2(CWD, FILE, OFlags::RDONLY, Mode::empty(), ResolveFlags::empty())?);
+            drop(openat2(
+                CWD,
+                FILE,
+                OFlags::RDONLY,
+                Mode::empty(),
+                ResolveFlags::empty(),
+            )?);
         }
         Way::Creat => {
             let name = format!("/tmp/creat-{}", std::process::id());
             let path = CString::new(name.as_str())?;
             // SAFETY: a NUL-terminated path, and no other pointer.
-            drop(owned(unsafe { libc::syscall(libc::SYS_creat, path.as_ptr(), 0o600) })?);
+            drop(owned(unsafe {
+                libc::syscall(libc::SYS_creat, path.as_ptr(), 0o600)
+            })?);
             fs::remove_file(name)?;
         }
         Way::Socket => drop(rustix::net::socket(
@@ -139,7 +151,10 @@ fn get(way: Way, means: &mut Means) -> Result<()> {
         )?),
         Way::Socketpair => drop(UnixStream::pair()?),
         Way::Accept => {
-            let listener = means.listener.as_ref().context("no listener was prepared")?;
+            let listener = means
+                .listener
+                .as_ref()
+                .context("no listener was prepared")?;
             let connecting = TcpStream::connect(listener.local_addr()?)?;
             drop(listener.accept()?);
             drop(connecting);
@@ -149,7 +164,9 @@ fn get(way: Way, means: &mut Means) -> Result<()> {
         Way::Dup2 => {
             const FREE: i32 = 100;
             // SAFETY: the number is not in use, so nobody loses a descriptor.
-            drop(owned(i64::from(unsafe { libc::dup2(file()?.as_raw_fd(), FREE) }))?);
+            drop(owned(i64::from(unsafe {
+                libc::dup2(file()?.as_raw_fd(), FREE)
+            }))?);
         }
         Way::Pipe => drop(pipe()?),
         Way::Epoll => drop(epoll::create(epoll::CreateFlags::CLOEXEC)?),
@@ -159,7 +176,10 @@ fn get(way: Way, means: &mut Means) -> Result<()> {
             pass(to, from, file()?)?;
         }
         Way::IoUring => {
-            drop(open_by_ring(means.ring.as_mut().context("no ring was prepared")?, &path)?);
+            drop(open_by_ring(
+                means.ring.as_mut().context("no ring was prepared")?,
+                &path,
+            )?);
         }
         Way::CloseRange => {
             let fd = File::open(FILE)?.into_raw_fd();
@@ -167,6 +187,7 @@ fn get(way: Way, means: &mut Means) -> Result<()> {
             let result = unsafe { libc::syscall(libc::SYS_close_range, fd, fd, 0) };
             ensure!(result == 0, io::Error::last_os_error());
         }
+        Way::Missing => ensure!(File::open("/proc/self/missing").is_err(), "it is there"),
     }
     Ok(())
 }
@@ -183,12 +204,25 @@ fn pass(to: &UnixStream, from: &UnixStream, file: &File) -> Result<()> {
     let fds = [file.as_fd()];
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut outgoing = SendAncillaryBuffer::new(&mut room);
-    ensure!(outgoing.push(SendAncillaryMessage::ScmRights(&fds)), "no room for the descriptor");
-    sendmsg(from, &[IoSlice::new(b"x")], &mut outgoing, SendFlags::empty())?;
+    ensure!(
+        outgoing.push(SendAncillaryMessage::ScmRights(&fds)),
+        "no room for the descriptor"
+    );
+    sendmsg(
+        from,
+        &[IoSlice::new(b"x")],
+        &mut outgoing,
+        SendFlags::empty(),
+    )?;
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut incoming = RecvAncillaryBuffer::new(&mut room);
     let mut byte = [0];
-    recvmsg(to, &mut [IoSliceMut::new(&mut byte)], &mut incoming, RecvFlags::empty())?;
+    recvmsg(
+        to,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut incoming,
+        RecvFlags::empty(),
+    )?;
     // Dropping the buffer closes what came in it.
     Ok(())
 }
@@ -198,7 +232,11 @@ fn open_by_ring(ring: &mut IoUring, path: &CString) -> Result<OwnedFd> {
     // SAFETY: the path outlives the request, which is waited for.
     unsafe { ring.submission().push(&entry)? };
     ring.submit_and_wait(1)?;
-    let result = ring.completion().next().context("no completion came")?.result();
+    let result = ring
+        .completion()
+        .next()
+        .context("no completion came")?
+        .result();
     if result < 0 {
         return Err(io::Error::from_raw_os_error(-result).into());
     }

@@ -72,21 +72,22 @@ impl Burst {
     pub fn run(self, stage: &Stage) -> Result<()> {
         let folder = Folder::with_files(&self.dir, self.files, "jar")?;
         let limit = getrlimit(Resource::Nofile).current;
-        stage.ready()?;
         let before = open_now()?;
+        stage.ready()?;
         let hold = Duration::from_millis(self.hold_ms);
         let opening = thread::Builder::new()
             .name(self.thread.clone())
             .spawn(move || self.open(&folder).map(|opened| (gettid(), opened, folder)))?;
-        let (tid, files, folder) =
-            opening.join().map_err(|_| anyhow!("the thread panicked"))??;
+        let (tid, files, folder) = opening
+            .join()
+            .map_err(|_| anyhow!("the thread panicked"))??;
         stage.reach(
             "opened",
             json!({
                 "tid": tid.as_raw_nonzero().get(),
                 "opens": files.len(),
                 "fds_before": before,
-                "fds_peak": open_now()?,
+                "fds_peak": before + files.len(),
                 "fd_limit": limit,
             }),
         )?;
@@ -142,7 +143,9 @@ impl Exhaust {
         for _ in 0..Self::TRIES {
             let results = [
                 File::open("/proc/self/stat").map(drop),
-                socket(AddressFamily::INET, SocketType::STREAM, None).map(drop).map_err(Into::into),
+                socket(AddressFamily::INET, SocketType::STREAM, None)
+                    .map(drop)
+                    .map_err(Into::into),
                 pipe().map(drop).map_err(Into::into),
                 listener.accept().map(drop),
             ];

@@ -90,7 +90,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Part::Compile(compile) => compile.run(&stage)?,
         Part::HasIoUring => {
             let found = fds::has_io_uring();
-            return Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if found {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -44,7 +44,11 @@ impl Spawn {
         let own = env::current_exe()?;
         // The kernel takes a process's name from the file that is executed.
         let program = |number: u32| {
-            let name = if self.numbered { format!("{}-{number}", self.name) } else { self.name.clone() };
+            let name = if self.numbered {
+                format!("{}-{number}", self.name)
+            } else {
+                self.name.clone()
+            };
             self.dir.join(name)
         };
         for number in 0..if self.numbered { self.count } else { 1 } {
@@ -70,7 +74,11 @@ fn run(program: &Path, words: &[String]) -> Result<u32> {
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let status = child.wait()?;
-    ensure!(status.success(), "{} ended with {status}", program.display());
+    ensure!(
+        status.success(),
+        "{} ended with {status}",
+        program.display()
+    );
     Ok(child.id())
 }
 

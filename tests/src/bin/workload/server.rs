@@ -4,14 +4,16 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     thread,
 };
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use rustix::net::{AddressFamily, SocketAddrV6, SocketType, bind, ipproto, listen, socket, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrV6, SocketType, bind, ipproto, listen, socket, sockopt,
+};
 
 use super::stage::Stage;
 
@@ -39,11 +41,15 @@ enum Family {
     Dual,
     /// IPv4.
     V4,
+    /// IPv4, and reachable from this machine only.
+    Loopback,
 }
 
 impl Serve {
     pub fn run(&self, stage: &Stage) -> Result<()> {
-        let listener = self.listen().with_context(|| format!("cannot listen on {}", self.port))?;
+        let listener = self
+            .listen()
+            .with_context(|| format!("cannot listen on {}", self.port))?;
         stage.ready()?;
         loop {
             let (stream, _) = listener.accept()?;
@@ -51,21 +57,28 @@ impl Serve {
                 drop(stream);
                 continue;
             }
-            thread::Builder::new().name("serve-conn".to_owned()).spawn(move || {
-                // A client that goes away ends its own connection only.
-                let _ = answer(&stream);
-            })?;
+            thread::Builder::new()
+                .name("serve-conn".to_owned())
+                .spawn(move || {
+                    // A client that goes away ends its own connection only.
+                    let _ = answer(&stream);
+                })?;
         }
     }
 
     fn listen(&self) -> Result<TcpListener> {
-        if let Family::V4 = self.family {
-            return Ok(TcpListener::bind(("0.0.0.0", self.port))?);
+        match self.family {
+            Family::Dual => {}
+            Family::V4 => return Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port))?),
+            Family::Loopback => return Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))?),
         }
         let fd = socket(AddressFamily::INET6, SocketType::STREAM, Some(ipproto::TCP))?;
         sockopt::set_ipv6_v6only(&fd, false)?;
         sockopt::set_socket_reuseaddr(&fd, true)?;
-        bind(&fd, &SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, self.port, 0, 0))?;
+        bind(
+            &fd,
+            &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, self.port, 0, 0),
+        )?;
         listen(&fd, BACKLOG)?;
         Ok(TcpListener::from(OwnedFd::from(fd)))
     }
@@ -78,7 +91,9 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     loop {
         line.clear();
         lines.read_line(&mut line)?;
-        let wanted = line.strip_suffix('\n').and_then(|line| line.split(' ').next()?.parse().ok());
+        let wanted = line
+            .strip_suffix('\n')
+            .and_then(|line| line.split(' ').next()?.parse().ok());
         let Some(wanted) = wanted else { return Ok(()) };
         (&mut &*stream).write_all(&vec![b'a'; wanted])?;
     }

@@ -37,8 +37,14 @@ impl Surroundings {
         unsafe { libc::alarm(self.time_limit) };
         if let Some(limit) = self.fd_limit {
             let maximum = getrlimit(Resource::Nofile).maximum;
-            setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })
-                .context("cannot set the limit of descriptors")?;
+            setrlimit(
+                Resource::Nofile,
+                Rlimit {
+                    current: Some(limit),
+                    maximum,
+                },
+            )
+            .context("cannot set the limit of descriptors")?;
         }
         if self.new_netns || self.no_network {
             // SAFETY: unsharing the network invalidates no memory and no descriptor.
@@ -79,5 +85,9 @@ fn bring_loopback_up() -> io::Result<()> {
             &raw const request,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
