@@ -12,7 +12,7 @@ use tracer_common::{
 use crate::{
     config::config,
     emit, filter,
-    kernel::{KernelPtr, copy, now_ns, plain_arg, read, zero},
+    kernel::{KernelPtr, add, copy, now_ns, plain_arg, read, zero},
     maps::SOCKS,
     process::{self, Actor},
     sock,
@@ -69,10 +69,13 @@ pub(super) fn connect_failed(sk: KernelPtr, errno: i32, target: &Target) {
         emit::conclude(KIND, Outcome::Filtered);
         return;
     }
-    if process::counters(actor).is_none() {
+    let Some(counters) = process::counters(actor) else {
         process::table_full(KIND);
         return;
-    }
+    };
+    // It has not come to `tcp_connect`, where all others are counted.
+    // SAFETY: a map value that the verifier knows of.
+    add(unsafe { &raw mut (*counters).connects }, 1);
     emit::stream::<TcpEvent>(KIND, |event| {
         // SAFETY: the record was reserved with this very type; at most 16 bytes of address.
         unsafe {
