@@ -28,9 +28,9 @@ const PORT: u16 = 2181;
 /// Where a virtual machine's other server listens.
 const OTHER_PORT: u16 = 8080;
 
-/// How long tracer watches: five tries of the flapping client take two seconds, the burst another
-/// two, and an emulated machine beside others is slow.
-const WATCH: &str = "6s";
+/// How long tracer watches: five tries of the flapping client take two seconds, the burst half a
+/// second, and an emulated machine beside others is slow.
+const WATCH: &str = "5s";
 
 /// How long a virtual machine may take, its boot included.
 const TIMEOUT: Duration = Duration::from_mins(4);
@@ -173,10 +173,10 @@ fn run_in_vm(
     vm.folder = Some(folder);
     vm.out = Some(out.to_owned());
     vm.timeout = TIMEOUT;
-    let mut command: String = settings(look, PORT, OTHER_PORT)
-        .iter()
-        .map(|(name, value)| format!("{name}={value} "))
-        .collect();
+    let mut command = String::new();
+    for (name, value) in settings(look, PORT, OTHER_PORT) {
+        command.push_str(&[name, "=", &value, " "].concat());
+    }
     command.push_str("sh ./demo.sh");
     let finished = vm.run(&[command])?;
     ensure!(
@@ -313,15 +313,15 @@ fn without_colors(text: &str) -> String {
 
 /// Says what to read in the report, and what to do next.
 fn explain(look: Look, tracer: &Path) -> Result<()> {
-    look.step(
-        "What to read in it: FLAPPING names the process and the thread behind the connections \
-         that netstat had no owner for, and TIME_WAIT counts each owner's sockets; those from \
-         before tracer's start have none, and are gone within a minute.",
-    )?;
+    look.step("What to read in it:")?;
     print_now(
-        "    FD BURST names who filled a descriptor table, with what, and how near to the limit.\n",
+        "    FLAPPING names the process and the thread, and TIME_WAIT the owner of each socket;
+    those from before tracer began to watch have none, and are gone within a minute.
+    FD BURST tells who filled a descriptor table, with what, and how near to the limit.
+    Nobody accuses monitor and browser, which do nothing wrong.\n",
     )?;
-    look.step("On a real host: one file is all that it takes, on any Linux from 5.10 on.")?;
+    look.step("On a real host, this one file is all that it takes; it needs Linux 5.10 or later:")?;
+    let tracer = tracer.strip_prefix(workspace::root()).unwrap_or(tracer);
     print_now(&format!(
         "    sudo {} watch --port {PORT}\n",
         tracer.display()
@@ -372,5 +372,112 @@ impl Look {
             ("", "")
         };
         print_now(&format!("\n{bold}==> {what}{plain}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = "\
+FLAPPING  zookeeper[9] has connections from 127.0.0.1 to its port 2181 that open and close
+FLAPPING  shop[7] thread Thread-3-SendTh[8 = nid 0x8] opens and closes connections
+FD BURST  tomcat[5] thread http-nio-8080-e[6 = nid 0x6] opened 228 files in 1.1 s: \
+          228 × /tmp/webapps/shop/WEB-INF/lib/*.jar; descriptors 4 before
+SOCKETS OWNER   THREAD          LOCAL       REMOTE         FOUND BY
+      9 -                       127.0.0.1:* 127.0.0.1:2181 before start
+      5 shop[7] Thread-3-SendTh 127.0.0.1:* 127.0.0.1:2181 cookie
+";
+
+    fn arguments(words: &[&str]) -> Arguments {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let words = std::iter::once(&"demo").chain(words);
+        <Line as clap::Parser>::parse_from(words).arguments
+    }
+
+    #[test]
+    fn a_whole_report_lacks_nothing() {
+        assert_eq!(missing(REPORT), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn each_finding_is_missed_when_its_line_is_gone() {
+        let without = |line: usize| {
+            let lines = REPORT.lines().enumerate();
+            let left = lines.filter(|(number, _)| *number != line);
+            let left: Vec<&str> = left.map(|(_, text)| text).collect();
+            missing(&left.join("\n"))
+        };
+        assert_eq!(without(0), Vec::<&str>::new());
+        assert_eq!(without(1), ["the thread that flaps"]);
+        assert_eq!(without(2), ["the burst of descriptors"]);
+        assert_eq!(without(5), ["the owner of the TIME_WAIT sockets"]);
+        assert_eq!(missing("").len(), FINDINGS.len());
+    }
+
+    #[test]
+    fn colors_hide_no_finding() {
+        let colored = REPORT
+            .replace("FLAPPING", "\x1b[1m\x1b[31mFLAPPING\x1b[0m")
+            .replace("shop[7]", "\x1b[1mshop[7]\x1b[0m");
+        assert_eq!(without_colors(&colored), REPORT);
+        assert_eq!(missing(&colored), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_machine_that_cannot_trace_gets_a_virtual_one() {
+        let obstacle = Some("no kprobes");
+        assert_eq!(place(&arguments(&[]), obstacle, true).unwrap(), Place::Vm);
+        assert_eq!(
+            place(&arguments(&["--vm"]), obstacle, true).unwrap(),
+            Place::Vm
+        );
+        let error = place(&arguments(&["--here"]), obstacle, true).unwrap_err();
+        assert!(error.to_string().contains("(no kprobes)"), "{error}");
+    }
+
+    #[test]
+    fn where_tracing_works_the_user_is_asked_if_that_can_be() {
+        assert_eq!(place(&arguments(&[]), None, true).unwrap(), Place::Asked);
+        assert_eq!(place(&arguments(&[]), None, false).unwrap(), Place::Vm);
+        assert_eq!(
+            place(&arguments(&["--here"]), None, false).unwrap(),
+            Place::Here
+        );
+        assert_eq!(place(&arguments(&["--vm"]), None, true).unwrap(), Place::Vm);
+    }
+
+    #[test]
+    fn an_empty_answer_is_yes_and_nonsense_is_none() {
+        assert_eq!(chosen(""), Some(Place::Here));
+        assert_eq!(chosen(" Yes\n"), Some(Place::Here));
+        assert_eq!(chosen("N"), Some(Place::Vm));
+        assert_eq!(chosen("maybe"), None);
+    }
+
+    #[test]
+    fn only_what_is_essential_and_absent_is_told() {
+        let checks = r#"{"name":"rights","verdict":"yes","detail":"all","essential":true}
+{"name":"fentry","verdict":"no","detail":"refused","essential":false}
+{"name":"hooks","verdict":"no","detail":"no fentry; no kprobes","essential":true}
+{"name":"BTF","verdict":"no","detail":"no such file","essential":true}
+"#;
+        assert_eq!(
+            lacking(checks),
+            "hooks: no fentry; no kprobes; BTF: no such file"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error_to_tell() {
+        let gone = anyhow::Error::new(io::Error::from(ErrorKind::BrokenPipe));
+        assert!(is_unread(
+            &gone.context("cannot pass on what the guest wrote")
+        ));
+        assert!(!is_unread(&anyhow::anyhow!("the demo failed")));
     }
 }

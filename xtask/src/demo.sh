@@ -47,76 +47,91 @@ until_so() { # pid on which it depends, what is waited for, condition...
 }
 
 # Starts one of the programs in the background. It is named after the file that is executed.
-start() { # name, what it does, arguments...
+start() { # name, arguments...
     name=$1
-    printf '      %-9s  %s\n' "$name" "$2"
-    shift 2
+    shift
     ln -f workload "$name" || exit
     "$PWD/$name" --time-limit 120 --ready-file "$folder/$name" "$@" <"$stdin" >/dev/null 3>&- &
     pids="$pids $!"
-    until_so $! "starting $name" [ -e "$folder/$name" ]
 }
 
-time_wait_# Runs the first of the usual commands that there is.
+started() { # name, the process...
+    until_so "$2" "starting $1" [ -e "$folder/$1" ]
+}
+
+time_wait_sockets() { # at least so many
+    [ "$(grep -c "$(printf ':%04X 06 ' "$PORT")" /proc/net/tcp)" -ge "$1" ]
+}
+
+# Runs the first of the usual commands that there is.
 sockets() {
     if netstat -antp >/dev/null 2>&1; then
-        command='netstat -antp' says='The owner of a socket in TIME_WAIT is "-".'
-    elif netstat -ante >/dev/null 2>&1; then
-        command='netstat -ante' says='In TIME_WAIT the inode is 0, so that -p, which BusyBox lacks, would
-    find no process by it; and the user is said to be root, whoever it was.'
+        command='netstat -antp' says='The last column names the process; in TIME_WAIT it is "-".'
+    elif netstat -ant >/dev/null 2>&1; then
+        command='netstat -ant' says='With -p, which BusyBox lacks, the process would be "-" for each TIME_WAIT.'
     elif ss -antp >/dev/null 2>&1; then
-        command='ss -antp' says='A socket in TIME-WAIT has no process beside it.'
+        command='ss -antp' says='No process stands beside TIME-WAIT.'
     else
         echo '    (There is neither netstat nor ss here to show it.)'
         return
     fi
-    echo "    \$ $command | grep -e Local -e :$PORT"
-    $command 2>/dev/null | grep -e Local -e ":$PORT" | sed 's/^/    /; s/ *$//'
+    echo "    \$ $command | grep :$PORT"
+    $command 2>/dev/null | grep ":$PORT" | sed 's/^/    /; s/ *$//'
     echo "    $says"
 }
 
-step 'Starting programs, as in the incident that tracer was made for:'
-stdin=/dev/null
-start zookeeper "a server on port $PORT" \
-    serve --port "$PORT" --family loopback
-start monitor 'an innocent client of it, which keeps its connection' \
-    keep --addr 127.0.0.1 --port "$PORT"
-start web "another server, on port $OTHER_PORT" \
-    serve --port "$OTHER_PORT" --family loopback
-start browser 'a client of that: other traffic, which is not asked for' \
-    requests --addr 127.0.0.1 --port "$OTHER_PORT" --count 1000 --period-ms 300 --requests 10
-start shop "the culprit: one of its threads connects to $PORT, closes at once, and tries again" \
-    flap --addr 127.0.0.1 --port "$PORT" --count 1000 --period-ms 400 --two-step \
-    --thread Thread-3-SendTh
-flapping=$!
-# It begins when a line, or the end, comes through this pipe.
-mkfifo "$folder/go" || exit
+step 'Starting programs, as in the incidents that tracer was made for:'
+cat <<END
+    zookeeper  a server on port $PORT
+    monitor    an innocent client of it: keeps its connection, and asks now and then
+    web        another server, on port $OTHER_PORT
+    browser    a client of that: other traffic, which nobody asks for here
+    shop       one of its threads connects to port $PORT, closes at once, and tries again, for ever
+    tomcat     will open 228 jars at once; it may have 512 descriptors
+END
+mkfifo "$folder/go" "$folder/report" || exit
 exec 3<>"$folder/go"
+stdin=/dev/null
+start zookeeper serve --port "$PORT" --family loopback
+zookeeper=$!
+start web serve --port "$OTHER_PORT" --family loopback
+web=$!
+# The burst begins when a line comes through this pipe.
 stdin=$folder/go
-start tomcat 'will open 228 jars at once while it may have 512 descriptors' \
-    --fd-limit 512 --step burst --dir "$folder/webapps/shop/WEB-INF/lib" \
-    --over-ms 500 --hold-ms 2000
+start tomcat --fd-limit 512 --step burst --dir "$folder/webapps/shop/WEB-INF/lib" \
+    --over-ms 500 --hold-ms 60000
+tomcat=$!
+stdin=/dev/null
+started zookeeper $zookeeper
+start monitor keep --addr 127.0.0.1 --port "$PORT"
+monitor=$!
+start shop flap --addr 127.0.0.1 --port "$PORT" --count 1000 --period-ms 400 --two-step \
+    --thread Thread-3-SendTh
+shop=$!
+started web $web
+start browser requests --addr 127.0.0.1 --port "$OTHER_PORT" --count 1000 --period-ms 300 \
+    --requests 10
+started browser $!
+started monitor $monitor
+started tomcat $tomcat
 
-until_so $flapping 'sockets in TIME_WAIT' time_wait_sockets 3
+until_so $shop 'sockets in TIME_WAIT' time_wait_sockets 3
 step 'What netstat knows: a socket in TIME_WAIT belongs to no process any more.'
 sockets
 echo '    Somebody opens and closes connections, and this is where the search used to end.'
 
 step 'What tracer knows: it watches inside the kernel, where each program itself acts.'
 echo "    \$ tracer watch --port $PORT --duration $WATCH"
-echo '    (attaching to the kernel; in an emulator that takes some seconds)'
+echo '    (Attaching to the kernel takes some seconds in an emulator.)'
 echo
-mkfifo "$folder/report" || exit
 tee "$OUT/report.txt" <"$folder/report" 3>&- &
 shown=$!
-pids="$pids $shown"
 tracer --color "$COLOR" watch --port "$PORT" --duration "$WATCH" --ready-file "$folder/tracer" \
     >"$folder/report" 3>&- &
 tracer=$!
-pids="$pids $tracer"
+pids="$pids $shown $tracer"
 until_so $tracer 'attaching to the kernel' [ -e "$folder/tracer" ]
-# Now that tracer watches, the burst may come; the lines are for its three steps.
-printf '\n\n\n' >&3
+echo >&3
 wait $tracer
 code=$?
 wait $shown || exit
