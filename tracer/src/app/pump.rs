@@ -17,10 +17,10 @@ use crate::{
     host::{
         lookup::{self, Lookups},
         procfs::Procfs,
-        session,
+        session, sock_diag,
         world::{ThisHost, World as _},
     },
-    model::{Input, Session},
+    model::{HookState, Input, Session},
     source::live::{self, Drain, Live},
 };
 
@@ -66,7 +66,12 @@ impl<'a> Pump<'a> {
             kernel: session::kernel_release(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             selection: options.selection.clone(),
-            hooks: live.hooks().to_vec(),
+            hooks: live
+                .hooks()
+                .iter()
+                .cloned()
+                .chain(no_sock_diag(options))
+                .collect(),
         };
         let world = ThisHost::new(Procfs::of_this_host());
         let mut feed = Feed::new(Engine::new(watch.thresholds), world.own_netns());
@@ -173,6 +178,20 @@ impl<'a> Pump<'a> {
         self.output.verdicts(&self.session, &verdicts)?;
         Ok(self.feed.engine.report())
     }
+}
+
+/// Where sockets are wanted and cannot be listed: the tables that would be empty must say so.
+fn no_sock_diag(options: &live::Options) -> Option<HookState> {
+    if !options.selection.tcp {
+        return None;
+    }
+    let error = sock_diag::probe().err()?;
+    Some(HookState {
+        hook: "sock_diag".to_owned(),
+        attached: None,
+        provides: "TIME_WAIT sockets and connections from before the start".to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// What ends a watch.

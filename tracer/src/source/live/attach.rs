@@ -9,6 +9,7 @@ use aya::{
     programs::{Program, ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported},
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tracer_common::{Config, Offsets};
 
 use super::{
@@ -157,6 +158,7 @@ impl Kernel {
 
 /// Loads the object and attaches all hooks that the selection needs.
 pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
+    allow_locked_memory();
     let types = KernelTypes::read(Path::new(VMLINUX_BTF)).map_err(AttachError::Types)?;
     let offsets = types.offsets().map_err(AttachError::Types)?;
     let btf = Btf::from_sys_fs().map_err(|error| AttachError::Load(error.into()))?;
@@ -204,6 +206,18 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     }
     select(&mut ebpf, &options.selection)?;
     attach_all(ebpf, &kernel, options, tracing)
+}
+
+/// Kernels before 5.11 charge maps to the limit of locked memory, by default 64 KiB or some MiB; the
+/// ring buffer alone is larger. Later ones charge the cgroup and need nothing.
+fn allow_locked_memory() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        log::debug!("the limit of locked memory cannot be raised: {error}");
+    }
 }
 
 fn open(options: &Options, config: &Config, kernel: &Kernel) -> Result<Ebpf, AttachError> {
