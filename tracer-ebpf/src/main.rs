@@ -13,6 +13,25 @@
     ),
     feature(asm_experimental_arch)
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows typed pointers and constants through inlined code only"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the program macros hand over their context by value"
+)]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a map takes a value or a reference; the value would be copied to the small stack first"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "registers are 64 bits wide whatever they hold, and a checked cast would leave a panic \
+              that the verifier refuses"
+)]
 
 mod config;
 mod emit;

@@ -126,7 +126,7 @@ unsafe fn copy_own_comm(to: *mut [u8; COMM_BYTES], task: KernelPtr) {
             to.cast(),
             COMM_BYTES as u32,
             task.wrapping_add(offset!(task_comm)),
-        )
+        );
     };
 }
 

@@ -31,10 +31,10 @@ fn fd_install(ctx: FEntryContext) -> i32 {
 
 #[kprobe(function = "fd_install")]
 fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
-    if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg::<KernelPtr>(1)) {
-        if installed(fd, file) {
-            warn!(&ctx, "the table of processes is full: some are not counted");
-        }
+    if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg::<KernelPtr>(1))
+        && installed(fd, file)
+    {
+        warn!(&ctx, "the table of processes is full: some are not counted");
     }
     0
 }

@@ -16,21 +16,21 @@ const KIND: EventKind = EventKind::Exit;
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
     let actor = Actor::current();
-    if let Some(counters) = process::known_counters(actor.pid) {
-        if process::is_last_thread() {
-            emit::see(KIND);
-            let streamed = emit::stream::<ExitEvent>(KIND, |event| {
-                // SAFETY: the record was reserved with this very type; `counters` is a map value.
-                unsafe {
-                    emit::fill_header(&raw mut (*event).header, KIND, actor);
-                    process::copy_comm(&raw mut (*event).comm, process::current_task());
-                    process::copy_counters(&raw mut (*event).counters, counters);
-                }
-            });
-            // Without room in the ring the totals stay in the table for the collector to find.
-            if streamed {
-                let _ = PROCESSES.remove(actor.pid);
+    if let Some(counters) = process::known_counters(actor.pid)
+        && process::is_last_thread()
+    {
+        emit::see(KIND);
+        let streamed = emit::stream::<ExitEvent>(KIND, |event| {
+            // SAFETY: the record was reserved with this very type; `counters` is a map value.
+            unsafe {
+                emit::fill_header(&raw mut (*event).header, KIND, actor);
+                process::copy_comm(&raw mut (*event).comm, process::current_task());
+                process::copy_counters(&raw mut (*event).counters, counters);
             }
+        });
+        // Without room in the ring the totals stay in the table for the collector to find.
+        if streamed {
+            let _ = PROCESSES.remove(actor.pid);
         }
     }
     0

@@ -41,13 +41,14 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
 
 #[kprobe(function = "tcp_connect")]
 fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(sk) = ctx.arg::<KernelPtr>(0) {
-        if wanted(sk) && connecting(sk, sock::existing_cookie(sk)) {
-            warn!(
-                &ctx,
-                "the table of connections is full: some are not followed"
-            );
-        }
+    if let Some(sk) = ctx.arg::<KernelPtr>(0)
+        && wanted(sk)
+        && connecting(sk, sock::existing_cookie(sk))
+    {
+        warn!(
+            &ctx,
+            "the table of connections is full: some are not followed"
+        );
     }
     0
 }
