@@ -1,3 +1,5 @@
+//! The checks on made-up machines; never on this one.
+
 use std::collections::BTreeSet;
 
 use rustix::thread::CapabilitySet;

@@ -1,3 +1,5 @@
+//! Containers told from the cgroup paths of each runtime; never from this host's.
+
 use super::*;
 
 const ID: &str = "4f5a1c0e6d9b8a7f3c2e1d0b9a8f7e6d5c4b3a291807f6e5d4c3b2a190817263";

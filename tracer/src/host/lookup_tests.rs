@@ -1,3 +1,5 @@
+//! The thread of look-ups on a made-up host, without a clock to wait for.
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},

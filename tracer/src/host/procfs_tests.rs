@@ -1,3 +1,5 @@
+//! /proc as a made-up tree, with processes that vanish half way; never this host's.
+
 use std::{collections::BTreeSet, net::TcpListener, os::unix::fs::symlink};
 
 use super::*;

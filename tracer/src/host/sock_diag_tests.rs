@@ -1,3 +1,5 @@
+//! Socket listings as bytes from the kernel, whole and broken; only one test asks this kernel.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 
 use rustix::net::sockopt::socket_cookie;

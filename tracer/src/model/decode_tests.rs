@@ -1,3 +1,5 @@
+//! Decoding held to literal records of every kind, and to bytes that are none.
+
 use proptest::prelude::*;
 use tracer_common::net::state;
 
