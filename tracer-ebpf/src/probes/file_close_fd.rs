@@ -1,5 +1,6 @@
-//! `struct file *file_close_fd(unsigned int fd)`, since 6.8: close(2) takes a descriptor out of its
-//! table. Absent on older kernels, where close(2) passes `filp_close`.
+//! `struct file *file_close_fd(unsigned int fd)`, which close(2) calls since 6.6 to take a descriptor
+//! out of its table; up to 6.7 by the name `close_fd_get_file`. Before 6.6 close(2) passes
+//! `filp_close` instead, and only Android's binder comes here.
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},

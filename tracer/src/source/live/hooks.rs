@@ -162,9 +162,9 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        functions: &["file_close_fd"],
+        functions: &["close_fd_get_file", "file_close_fd"],
         subject: Subject::Fds,
-        provides: "descriptors closed by close(2) on kernels since 6.8",
+        provides: "descriptors closed by close(2) on kernels since 6.6",
         expected: false,
         programs: &[
             ("file_close_fd", Attachment::Exit),

@@ -2,80 +2,52 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, anyhow};
-use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
+use anyhow::{Context, Result};
 use tracer_common::Offsets;
+
+use super::{
+    btf::{Types, Wanted},
+    hooks::HOOKS,
+};
 
 /// Where the kernel describes its own types.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// The running kernel's types.
-pub struct KernelTypes(TypeInformation);
-
-/// The whole file in memory: it is read in thousands of small pieces.
-struct InMemory(Vec<u8>);
-
-impl Readable for InMemory {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        match self.0.get(start..start.saturating_add(buffer.len())) {
-            Some(bytes) => {
-                buffer.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
-        }
-    }
-}
+/// The running kernel's types, as far as they are needed.
+pub struct KernelTypes(Types);
 
 impl KernelTypes {
-    /// Reads and parses the kernel's BTF.
+    /// Reads the kernel's BTF.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let types = TypeInformation::new(&InMemory(bytes))
-            .map_err(|error| anyhow!("{error:?}"))
-            .with_context(|| format!("{} is not BTF that can be read", path.display()))?;
-        Ok(Self(types))
+        let structures = Offsets::FIELDS
+            .iter()
+            .map(|&(structure, _)| (Wanted::Structure, structure));
+        let functions = HOOKS
+            .iter()
+            .flat_map(|hook| hook.functions)
+            .map(|&function| (Wanted::Function, function));
+        Types::find(bytes, structures.chain(functions))
+            .with_context(|| format!("{} is not BTF that can be read", path.display()))
+            .map(Self)
     }
 
     /// All offsets that the kernel half needs. Fails, naming the first member that this kernel does
     /// not have.
     pub fn offsets(&self) -> Result<Offsets> {
         let mut values = [0; Offsets::FIELDS.len()];
-        for (value, (structure, member)) in values.iter_mut().zip(Offsets::FIELDS) {
+        for (value, &(structure, member)) in values.iter_mut().zip(Offsets::FIELDS) {
             *value = self
+                .0
                 .offset(structure, member)
                 .with_context(|| format!("this kernel's struct {structure} has no {member}"))?;
         }
         Ok(Offsets::from_values(&values))
     }
 
-    fn offset(&self, structure: &str, member: &str) -> Result<u32> {
-        let id = self
-            .0
-            .id_of(structure)
-            .ok_or_else(|| anyhow!("no such structure"))?;
-        match self
-            .0
-            .offset_of(id, member)
-            .map_err(|error| anyhow!("{error:?}"))?
-            .1
-        {
-            Offset::ByteOffset(bytes) => Ok(bytes),
-            Offset::BitOffsetAndSize(..) => Err(anyhow!("it is a bit field")),
-        }
-    }
-
-    /// How many parameters a kernel function takes; `None` where BTF does not know it.
-    pub fn parameters(&self, function: &str) -> Option<usize> {
-        let Some(TypeVariant::Func(function)) =
-            self.0.id_of(function).and_then(|id| self.0.from_id(id))
-        else {
-            return None;
-        };
-        match self.0.from_id(*function.prototype_tid())? {
-            TypeVariant::FuncProto(prototype) => Some(prototype.parameter_list().len()),
-            _ => None,
-        }
+    /// How many parameters a kernel function of the table of hooks takes; `None` where BTF does not
+    /// know it.
+    pub fn parameters(&self, function: &'static str) -> Option<usize> {
+        self.0.parameters(function)
     }
 }
