@@ -63,7 +63,7 @@ pub enum AttachError {
     Object(&'static str),
     /// The ring buffer cannot be read.
     Ring(io::Error),
-    /// Not one hook of what is to be watched could be attached; the reason of the first.
+    /// Not one hook that tells who acts could be attached; the reason of the first.
     NoHooks(String),
 }
 
@@ -276,7 +276,8 @@ fn attach_all(
         };
         match attach_hook(&mut ebpf, hook, function, kernel, options.method, tracing) {
             Ok((program, attachment)) => {
-                any |= hook.subject != Subject::Processes;
+                // Tracepoints alone tell that something happened, and never who did it.
+                any |= attachment != Attachment::RawTracepoint;
                 programs.push(program);
                 state.attached = Some(attachment.name().to_owned());
             }
