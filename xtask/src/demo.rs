@@ -46,7 +46,7 @@ const FINDINGS: [(&str, &[&str]); 3] = [
     ),
     (
         "the owner of the TIME_WAIT sockets",
-        &["shop[", " Thread-3-SendTh ", ":2181 "],
+        &["shop[", " Thread-3-SendTh ", " 127.0.0.1:* "],
     ),
     (
         "the burst of descriptors",
