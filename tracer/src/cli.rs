@@ -501,4 +501,21 @@ mod tests {
             assert!(help.contains(word), "{word}");
         }
     }
+
+    #[test]
+    fn the_readmes_command_lines_are_understood() {
+        let readme = include_str!("../../README.md");
+        let mut seen = 0;
+        for command in ["tracer watch", "tracer timewait", "tracer doctor"] {
+            for (at, _) in readme.match_indices(command) {
+                let end = |letter| matches!(letter, '`' | '#' | '|' | '\n');
+                let line = readme[at..].split(end).next().unwrap_or_default();
+                if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
+                    panic!("{line}: {error}");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "only {seen} command lines were found");
+    }
 }

@@ -55,7 +55,7 @@ enum Subcommands {
 
 #[derive(Args)]
 struct TestArguments {
-    /// Run only the steps whose names begin so: format, tidy, clippy, tests, build, kernel.
+    /// Run only the steps whose names begin so: format, tidy, clippy, tests, fuzz, build, kernel.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Run the kernel tests on this kernel instead of the whole matrix; may be given again.
@@ -143,4 +143,45 @@ fn run_vm(arguments: VmArguments) -> Result<ExitCode> {
     Ok(ExitCode::from(
         u8::try_from(finished.code).unwrap_or(u8::MAX),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the documents tell people to type, `cargo xtask` included, up to where the line, the
+    /// quotation or the command ends.
+    fn commands(text: &'static str) -> impl Iterator<Item = &'static str> {
+        text.match_indices("cargo xtask").map(|(at, _)| {
+            let end = |letter| matches!(letter, '`' | '#' | '|' | '\\' | '\n');
+            text[at..].split(end).next().unwrap_or_default()
+        })
+    }
+
+    #[test]
+    fn the_documents_name_commands_that_there_are() {
+        let documents = [
+            include_str!("../../README.md"),
+            include_str!("../../ARCHITECTURE.md"),
+            include_str!("../../CONTRIBUTING.md"),
+            include_str!("../../tests/fuzz/README.md"),
+        ];
+        let mut seen = 0;
+        for command in documents.into_iter().flat_map(commands) {
+            // Said of all of them together.
+            if command == "cargo xtask" {
+                continue;
+            }
+            let mut words: Vec<_> = command.split_whitespace().skip(1).collect();
+            // A command for the guest that goes on in the next line.
+            if words.contains(&"--") {
+                words.push("true");
+            }
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{command}: {error}");
+            }
+            seen += 1;
+        }
+        assert!(seen > 10, "only {seen} commands were found");
+    }
 }
