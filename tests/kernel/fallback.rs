@@ -84,7 +84,8 @@ fn attached<'a>(checks: &mut Checks<'_>, run: &'a Run, ways: &[&str]) -> Vec<&'a
             }
         }
     }
-    checks.is(run.the("end"), "complete", missing.is_empty());
+    let complete = missing.is_empty() && run.the("stats")["lost"] == 0;
+    checks.is(run.the("end"), "complete", complete);
     missing
 }
 

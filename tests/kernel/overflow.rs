@@ -68,6 +68,8 @@ fn loss() -> Result<(), Failed> {
             ["ring_full", "map_full", "read_failed"].map(|cause| run.counter(kind, cause))
         })
         .sum();
+    let skipped = run.the("stats")["kernel_skipped"].as_u64();
+    let lost = lost + skipped.unwrap_or_default();
     for line in [run.the("stats"), run.the("end")] {
         checks.is(line, "lost", lost);
         checks.is(line, "complete", false);

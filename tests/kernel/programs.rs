@@ -13,7 +13,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -70,6 +70,7 @@ struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -83,20 +84,22 @@ impl Running {
             .spawn()
             .with_context(|| format!("cannot run {command:?}"))?;
         let (sender, lines) = channel();
+        let mut followers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             // Nobody takes the lines of a program that is to be killed.
-            follow(stdout, name.to_owned(), log.clone(), move |line| {
-                drop(sender.send(line))
-            });
+            let pass = move |line| drop(sender.send(line));
+            followers.push(follow(stdout, name.to_owned(), log.clone(), pass));
         }
         if let Some(stderr) = child.stderr.take() {
-            follow(stderr, format!("{name} (stderr)"), log.clone(), drop);
+            let name = format!("{name} (stderr)");
+            followers.push(follow(stderr, name, log.clone(), drop));
         }
         Ok(Self {
             name: name.to_owned(),
             stdin: child.stdin.take(),
             child,
             lines,
+            followers,
         })
     }
 
@@ -122,6 +125,10 @@ impl Drop for Running {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The next program inherits, and at its exec closes, what is still open here.
+        for follower in self.followers.drain(..) {
+            let _ = follower.join();
+        }
     }
 }
 
@@ -131,13 +138,13 @@ fn follow(
     name: String,
     log: Log,
     each: impl Fn(String) + Send + 'static,
-) {
+) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             log.line(&name, &line);
             each(line);
         }
-    });
+    })
 }
 
 /// A workload.
