@@ -30,6 +30,9 @@ const ENOENT: i32 = 2;
 /// the process sees.
 const ECHILD: i32 = 10;
 
+/// `EAGAIN`: to `io_uring`, the sign that an open may block; a thread of its own then tries again.
+const EAGAIN: i32 = 11;
+
 #[fexit(function = "do_filp_open")]
 fn do_filp_open(ctx: FExitContext) -> i32 {
     if let Some(errno) = errno_of_pointer(plain_arg(&ctx, 3)) {
@@ -49,7 +52,9 @@ fn do_filp_open_kprobe(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn open_failed(errno: i32, filename: Option<KernelPtr>) {
-    if errno == ECHILD {
+    let is_repeated = errno == ECHILD
+        || (errno == EAGAIN && matches!(process::fd_source(), FdSource::IoUring));
+    if is_repeated {
         return;
     }
     emit::see(KIND);

@@ -1,6 +1,8 @@
 //! `int get_unused_fd_flags(unsigned flags)`: a number for a new descriptor is looked for, before
 //! whatever was asked for is made. Unchanged since long before 5.10. Only used for failures, so a
-//! full table is seen for open, socket, accept, pipe and all others alike.
+//! full table is seen for open, socket, accept, pipe and all others alike. Up to 5.10 accept goes by
+//! it, straight to `int __alloc_fd(struct files_struct *files, unsigned start, unsigned end, unsigned
+//! flags)`, which it ends in too: there that one is hooked.
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},
@@ -22,6 +24,12 @@ const KIND: EventKind = EventKind::FdExhausted;
 #[fexit(function = "get_unused_fd_flags")]
 fn get_unused_fd_flags(ctx: FExitContext) -> i32 {
     refused(ctx.arg(1));
+    0
+}
+
+#[fexit(function = "__alloc_fd")]
+fn alloc_fd(ctx: FExitContext) -> i32 {
+    refused(ctx.arg(4));
     0
 }
 

@@ -182,12 +182,13 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        functions: &["get_unused_fd_flags"],
+        functions: &["__alloc_fd", "get_unused_fd_flags"],
         subject: Subject::Fds,
         provides: "descriptors refused because the table is full (EMFILE)",
         expected: true,
         programs: &[
-            ("get_unused_fd_flags", Attachment::Exit),
+            ("get_unused_fd_flags", Attachment::ExitOfParameters(1)),
+            ("alloc_fd", Attachment::ExitOfParameters(4)),
             ("get_unused_fd_flags_kprobe", Attachment::Kretprobe),
         ],
     },
