@@ -305,7 +305,7 @@ fn attach_all(
 fn attach_hook(
     ebpf: &mut Ebpf,
     hook: &Hook,
-    function: &str,
+    function: &'static str,
     kernel: &Kernel,
     method: Method,
     tracing: bool,

@@ -2,6 +2,7 @@
 //! reads its counters. Never looks anything up on the host.
 
 mod attach;
+mod btf;
 mod hooks;
 mod maps;
 mod offsets;
