@@ -126,12 +126,12 @@ fn watch(log: &Log) -> Result<Watched> {
         ),
         format!("requests --port {OTHER} --count 20 --period-ms 100"),
     ];
-    let mut parts = words
+    let mut clients = words
         .iter()
         .map(|words| Workload::stepwise(log, words))
         .collect::<Result<Vec<_>>>()?;
-    parts.iter_mut().try_for_each(Workload::go)?;
-    let mut told = parts
+    clients.iter_mut().try_for_each(Workload::go)?;
+    let mut told = clients
         .iter_mut()
         .map(|part| {
             Ok(Part {
@@ -143,7 +143,7 @@ fn watch(log: &Log) -> Result<Watched> {
         .into_iter();
     let mut next = || {
         told.next()
-            .ok_or_else(|| anyhow::anyhow!("fewer parts than started"))
+            .ok_or_else(|| anyhow::anyhow!("fewer clients than started"))
     };
 
     let run = tracer.interrupt()?;

@@ -73,15 +73,14 @@ fn main_jobs(checks: &mut Checks<'_>, watched: &Watched) {
 fn attached<'a>(checks: &mut Checks<'_>, run: &'a Run, ways: &[&str]) -> Vec<&'a str> {
     let mut missing = Vec::new();
     for hook in run.the("start")["hooks"].as_array().into_iter().flatten() {
-        match hook["attached"].as_str() {
-            Some(way) => checks.that(format_args!("allowed: {hook}"), ways.contains(&way)),
-            None => {
-                checks.that(
-                    format_args!("a reason in {hook}"),
-                    hook["reason"].is_string(),
-                );
-                missing.extend(hook["name"].as_str());
-            }
+        if let Some(way) = hook["attached"].as_str() {
+            checks.that(format_args!("allowed: {hook}"), ways.contains(&way));
+        } else {
+            checks.that(
+                format_args!("a reason in {hook}"),
+                hook["reason"].is_string(),
+            );
+            missing.extend(hook["name"].as_str());
         }
     }
     let complete = missing.is_empty() && run.the("stats")["lost"] == 0;

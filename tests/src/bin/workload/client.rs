@@ -179,8 +179,8 @@ pub struct Requests {
     #[arg(long, default_value_t = 1)]
     connections: usize,
     /// Requests on each
-    #[arg(long, default_value_t = 1)]
-    requests: usize,
+    #[arg(long = "requests", default_value_t = 1)]
+    on_each: usize,
     /// Bytes of a request
     #[arg(long, value_name = "BYTES", default_value_t = 32)]
     request_bytes: usize,
@@ -196,7 +196,7 @@ impl Requests {
             let mut streams = (0..self.connections)
                 .map(|_| self.target.connect())
                 .collect::<io::Result<Vec<_>>>()?;
-            for _ in 0..self.requests {
+            for _ in 0..self.on_each {
                 for stream in &mut streams {
                     request(stream, self.request_bytes, self.answer_bytes)?;
                 }

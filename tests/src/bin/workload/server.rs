@@ -5,7 +5,6 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
     thread,
 };
 
@@ -80,7 +79,7 @@ impl Serve {
             &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, self.port, 0, 0),
         )?;
         listen(&fd, BACKLOG)?;
-        Ok(TcpListener::from(OwnedFd::from(fd)))
+        Ok(TcpListener::from(fd))
     }
 }
 
