@@ -12,6 +12,7 @@ use crate::{
     config::{config, offset},
     emit,
     kernel::{KernelPtr, copy, read, read_ptr, zero},
+    maps::SOCKS,
     process::Actor,
 };
 
@@ -164,6 +165,18 @@ pub fn payload_bytes(sk: KernelPtr, role: u8, old_state: u8, new_state: u8) -> (
         acked.saturating_sub(syn_acked + fin_acked),
         received.saturating_sub(fin_received),
     )
+}
+
+/// Stops following whatever connection used this socket's memory before: its end was not seen (a run
+/// that the kernel skipped), and a new connection must not be taken for it.
+#[inline(always)]
+pub fn forget(sk: KernelPtr) {
+    let key = key(sk);
+    // A look-up takes no lock, and hardly ever finds anything.
+    // SAFETY: the value is not read.
+    if unsafe { SOCKS.get(key) }.is_some() {
+        let _ = SOCKS.remove(key);
+    }
 }
 
 /// What one event says besides what the socket and the memory of it say.

@@ -52,8 +52,8 @@ fn do_filp_open_kprobe(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn open_failed(errno: i32, filename: Option<KernelPtr>) {
-    let is_repeated = errno == ECHILD
-        || (errno == EAGAIN && matches!(process::fd_source(), FdSource::IoUring));
+    let is_repeated =
+        errno == ECHILD || (errno == EAGAIN && matches!(process::fd_source(), FdSource::IoUring));
     if is_repeated {
         return;
     }

@@ -44,10 +44,15 @@ fn matters(old: u8, new: u8) -> bool {
 /// accept tells it.
 #[inline(always)]
 fn handshake_done(sk: KernelPtr) {
-    if sock::is_tcp(sk) && filter::wants_ports(sock::local_port(sk), sock::remote_port(sk)) {
+    if !sock::is_tcp(sk) {
+        return;
+    }
+    if filter::wants_ports(sock::local_port(sk), sock::remote_port(sk)) {
         let info = SockInfo::new(Role::Server, now_ns(), sock::local_port(sk));
         // Without room the accept, which counts its own loss, tells the connection's begin.
         let _ = SOCKS.insert(sock::key(sk), &info, 0);
+    } else {
+        sock::forget(sk);
     }
 }
 

@@ -59,6 +59,7 @@ fn wanted(sk: KernelPtr) -> bool {
     let wanted = filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
         && filter::wants_pid(Actor::current().pid);
     if !wanted {
+        sock::forget(sk);
         emit::conclude(KIND, Outcome::Filtered);
     }
     wanted

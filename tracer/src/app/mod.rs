@@ -66,7 +66,7 @@ impl std::error::Error for Obstacle {}
 
 /// Attaches, or says in one message why that cannot work here.
 fn attach(options: &live::Options) -> Result<(Live, live::Drain)> {
-    Live::start(options).map_err(|error| {
+    Live::start(options, host::session::now).map_err(|error| {
         let found = doctor::obstacles(&doctor::run());
         match (found, error) {
             (Some(message), _) => Obstacle(message).into(),

@@ -17,7 +17,7 @@ pub(super) enum Output {
     Silent,
     /// A terminal: the report in place, and for good at the end.
     Screen(Screen, Look),
-    /// A pipe or file: verdicts as they are made, the report at the end.
+    /// A pipe or file: verdicts when they are made and when they are over, the report at the end.
     Lines(Look),
     /// One JSON object a line.
     Json,
@@ -55,8 +55,11 @@ impl Output {
     pub(super) fn verdicts(&mut self, session: &Session, verdicts: &[Verdict]) -> io::Result<()> {
         match self {
             Self::Silent | Self::Screen(..) => Ok(()),
+            // The report at the end has the last numbers: in a log, a line each second would bury
+            // what is new.
             Self::Lines(look) => verdicts
                 .iter()
+                .filter(|verdict| verdict.update == 0 || !verdict.ongoing)
                 .try_for_each(|verdict| print(&table::verdict_line(*look, session, verdict))),
             Self::Json => verdicts
                 .iter()

@@ -45,7 +45,6 @@ pub(super) struct Pump<'a> {
     live: Live,
     kernel_log: Option<EbpfLogger<&'static dyn log::Log>>,
     drain: Drain,
-    lookups: Lookups,
     facts: UnboundedReceiver<Input>,
     output: &'a mut Output,
 }
@@ -74,9 +73,7 @@ impl<'a> Pump<'a> {
                 .collect(),
         };
         let world = ThisHost::new(Procfs::of_this_host());
-        let mut feed = Feed::new(Engine::new(watch.thresholds), world.own_netns());
-        feed.engine
-            .apply(&Input::Session(Box::new(session.clone())));
+        let own_netns = world.own_netns();
 
         // Unbounded, as the look-ups are: they answer a bounded queue of requests.
         let (sender, facts) = mpsc::unbounded_channel();
@@ -96,6 +93,9 @@ impl<'a> Pump<'a> {
             },
         )
         .context("cannot start the thread for look-ups")?;
+        let mut feed = Feed::new(Engine::new(watch.thresholds), own_netns, lookups);
+        feed.engine
+            .apply(&Input::Session(Box::new(session.clone())));
         let kernel_log = live.logger();
         Ok(Self {
             watch,
@@ -104,7 +104,6 @@ impl<'a> Pump<'a> {
             live,
             kernel_log,
             drain,
-            lookups,
             facts,
             output,
         })
@@ -127,15 +126,16 @@ impl<'a> Pump<'a> {
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Events first: what waits in the ring may be lost, the rest can wait.
+                // A tick takes in what waits in the ring, but events that never stop coming must
+                // not keep it from its turn.
                 biased;
                 () = stop.wait() => break,
+                _ = tick.tick() => self.conclude()?,
                 batch = self.drain.next() => match batch {
-                    Some(batch) => self.feed.batch(&batch, &self.lookups),
+                    Some(batch) => self.feed.batch(&batch),
                     None => anyhow::bail!("the ring buffer can no longer be read"),
                 },
                 Some(fact) = self.facts.recv() => self.feed.engine.apply(&fact),
-                _ = tick.tick() => self.conclude()?,
                 _ = refresh.tick(), if self.output.refreshes() => {
                     self.output.refresh(&self.feed.engine.report())?;
                 }
@@ -144,36 +144,43 @@ impl<'a> Pump<'a> {
         self.finish().await
     }
 
-    /// A tick: exact totals and losses first, so that conclusions know of them.
+    /// A tick: events up to its time, exact totals and losses first, so that conclusions know of
+    /// them.
     fn conclude(&mut self) -> Result<()> {
         if let Some(kernel_log) = &mut self.kernel_log {
             kernel_log.flush();
         }
-        let now = session::now();
+        let drained_to = self.drain.drained_to();
+        while let Some(batch) = self.drain.try_next() {
+            self.feed.batch(&batch);
+        }
+        let now = self.feed.reached(drained_to);
         self.feed.counters(now, &self.live.processes());
-        self.feed.losses(self.live.losses()?, &self.lookups);
-        self.feed.tick(now, &self.lookups);
+        self.feed.losses(self.live.losses()?);
+        self.feed.tick(now);
         let verdicts = self.feed.engine.take_verdict_updates();
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
     /// The last conclusion, with all that is still on its way.
     async fn finish(mut self) -> Result<Report> {
-        // Detached first, so that the counters and the events in the ring belong together.
+        // The last listing and the last totals come before the end, so that every connection and
+        // descriptor in them has its events.
+        self.feed.end_lookups();
+        let end = session::now();
+        self.feed.counters(end, &self.live.processes());
+        // Detaching takes its time, hook by hook: what it sees half is left out, but counted.
+        self.feed.end_at(end);
         self.live.detach();
         self.drain.stop();
         while let Some(batch) = self.drain.next().await {
-            self.feed.batch(&batch, &self.lookups);
+            self.feed.batch(&batch);
         }
-        self.conclude()?;
-        // The look-ups answer what waits and list TIME_WAIT sockets once more before they end.
-        let dropped = self.lookups.dropped();
-        drop(self.lookups);
         while let Some(fact) = self.facts.recv().await {
             self.feed.engine.apply(&fact);
         }
-        log::debug!("{dropped} look-ups were dropped");
-        self.feed.engine.apply(&Input::Tick(session::now()));
+        self.feed.losses(self.live.losses()?);
+        self.feed.tick(end);
         let verdicts = self.feed.engine.take_last_verdict_updates();
         self.output.verdicts(&self.session, &verdicts)?;
         Ok(self.feed.engine.report())

@@ -67,16 +67,45 @@ impl Hook {
     }
 }
 
-/// Every hook.
+/// Every hook, in the order of attaching: what ends something before what begins it, so that nothing
+/// is seen beginning whose end is not.
 pub const HOOKS: &[Hook] = &[
     Hook {
-        functions: &["tcp_connect"],
+        functions: &["tcp_close"],
         subject: Subject::Tcp,
-        provides: "who opens connections",
+        provides: "when a connection's descriptor is closed, and by whom",
         expected: true,
         programs: &[
-            ("tcp_connect", Attachment::Entry),
-            ("tcp_connect_kprobe", Attachment::Kprobe),
+            ("tcp_close", Attachment::Entry),
+            ("tcp_close_kprobe", Attachment::Kprobe),
+        ],
+    },
+    Hook {
+        functions: &["tcp_time_wait"],
+        subject: Subject::Tcp,
+        provides: "which connections become TIME_WAIT sockets",
+        expected: true,
+        programs: &[
+            ("tcp_time_wait", Attachment::Entry),
+            ("tcp_time_wait_kprobe", Attachment::Kprobe),
+        ],
+    },
+    Hook {
+        functions: &["inet_sock_set_state"],
+        subject: Subject::Tcp,
+        provides: "when connections are established and end, and which side ends them",
+        expected: true,
+        programs: &[("inet_sock_set_state", Attachment::RawTracepoint)],
+    },
+    Hook {
+        functions: &["inet_csk_accept"],
+        subject: Subject::Tcp,
+        provides: "who accepts connections",
+        expected: true,
+        programs: &[
+            ("inet_csk_accept_2", Attachment::ExitOfParameters(2)),
+            ("inet_csk_accept_4", Attachment::ExitOfParameters(4)),
+            ("inet_csk_accept_kprobe", Attachment::Kretprobe),
         ],
     },
     Hook {
@@ -94,61 +123,13 @@ pub const HOOKS: &[Hook] = &[
         programs: &[("tcp_v6_connect", Attachment::Exit)],
     },
     Hook {
-        functions: &["inet_csk_accept"],
+        functions: &["tcp_connect"],
         subject: Subject::Tcp,
-        provides: "who accepts connections",
+        provides: "who opens connections",
         expected: true,
         programs: &[
-            ("inet_csk_accept_2", Attachment::ExitOfParameters(2)),
-            ("inet_csk_accept_4", Attachment::ExitOfParameters(4)),
-            ("inet_csk_accept_kprobe", Attachment::Kretprobe),
-        ],
-    },
-    Hook {
-        functions: &["inet_sock_set_state"],
-        subject: Subject::Tcp,
-        provides: "when connections are established and end, and which side ends them",
-        expected: true,
-        programs: &[("inet_sock_set_state", Attachment::RawTracepoint)],
-    },
-    Hook {
-        functions: &["tcp_time_wait"],
-        subject: Subject::Tcp,
-        provides: "which connections become TIME_WAIT sockets",
-        expected: true,
-        programs: &[
-            ("tcp_time_wait", Attachment::Entry),
-            ("tcp_time_wait_kprobe", Attachment::Kprobe),
-        ],
-    },
-    Hook {
-        functions: &["tcp_close"],
-        subject: Subject::Tcp,
-        provides: "when a connection's descriptor is closed, and by whom",
-        expected: true,
-        programs: &[
-            ("tcp_close", Attachment::Entry),
-            ("tcp_close_kprobe", Attachment::Kprobe),
-        ],
-    },
-    Hook {
-        functions: &["fd_install"],
-        subject: Subject::Fds,
-        provides: "new descriptors and the paths of opened files",
-        expected: true,
-        programs: &[
-            ("fd_install", Attachment::Entry),
-            ("fd_install_kprobe", Attachment::Kprobe),
-        ],
-    },
-    Hook {
-        functions: &["do_dup2"],
-        subject: Subject::Fds,
-        provides: "descriptors made at a chosen number (dup2, dup3)",
-        expected: true,
-        programs: &[
-            ("do_dup2", Attachment::Exit),
-            ("do_dup2_kprobe", Attachment::Kprobe),
+            ("tcp_connect", Attachment::Entry),
+            ("tcp_connect_kprobe", Attachment::Kprobe),
         ],
     },
     Hook {
@@ -172,6 +153,17 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
+        functions: &["__alloc_fd", "get_unused_fd_flags"],
+        subject: Subject::Fds,
+        provides: "descriptors refused because the table is full (EMFILE)",
+        expected: true,
+        programs: &[
+            ("get_unused_fd_flags", Attachment::ExitOfParameters(1)),
+            ("alloc_fd", Attachment::ExitOfParameters(4)),
+            ("get_unused_fd_flags_kprobe", Attachment::Kretprobe),
+        ],
+    },
+    Hook {
         functions: &["do_filp_open", "do_file_open"],
         subject: Subject::Fds,
         provides: "files that could not be opened",
@@ -182,14 +174,23 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        functions: &["__alloc_fd", "get_unused_fd_flags"],
+        functions: &["do_dup2"],
         subject: Subject::Fds,
-        provides: "descriptors refused because the table is full (EMFILE)",
+        provides: "descriptors made at a chosen number (dup2, dup3)",
         expected: true,
         programs: &[
-            ("get_unused_fd_flags", Attachment::ExitOfParameters(1)),
-            ("alloc_fd", Attachment::ExitOfParameters(4)),
-            ("get_unused_fd_flags_kprobe", Attachment::Kretprobe),
+            ("do_dup2", Attachment::Exit),
+            ("do_dup2_kprobe", Attachment::Kprobe),
+        ],
+    },
+    Hook {
+        functions: &["fd_install"],
+        subject: Subject::Fds,
+        provides: "new descriptors and the paths of opened files",
+        expected: true,
+        programs: &[
+            ("fd_install", Attachment::Entry),
+            ("fd_install_kprobe", Attachment::Kprobe),
         ],
     },
     Hook {

@@ -53,6 +53,15 @@ impl ProcessTable {
         Ok(Self(HashMap::try_from(take(ebpf, "PROCESSES")?)?))
     }
 
+    /// Forgets all processes: each is introduced and counted anew when it acts again.
+    pub(super) fn clear(&mut self) {
+        let pids: Vec<u32> = self.0.keys().filter_map(Result::ok).collect();
+        for pid in pids {
+            // One that has ended meanwhile is gone already.
+            let _ = self.0.remove(&pid);
+        }
+    }
+
     /// Every process with its totals. A process that comes or goes meanwhile may be missed: the
     /// next reading has it, or its last event.
     pub fn read(&self) -> impl Iterator<Item = (Pid, ProcessCounters)> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use aya::Ebpf;
 
-use crate::model::{HookState, Losses};
+use crate::model::{HookState, Losses, Nanos};
 
 /// The attached programs. Dropping it detaches them.
 pub struct Live {
@@ -33,20 +33,22 @@ pub struct Live {
 impl Live {
     /// Loads and attaches everything that this kernel lets us attach, and starts draining the ring
     /// buffer into the returned [`Drain`]. Fails, with what is missing and what to do, where
-    /// nothing useful can be attached.
-    pub fn start(options: &Options) -> Result<(Self, Drain), AttachError> {
+    /// nothing useful can be attached. `clock` is that of the events.
+    pub fn start(options: &Options, clock: fn() -> Nanos) -> Result<(Self, Drain), AttachError> {
         let mut loaded = attach::load(options)?;
         let ring = maps::take_ring(&mut loaded.ebpf)?;
         let stats = maps::StatsTable::take(&mut loaded.ebpf)?;
-        let processes = Arc::new(ProcessTable::take(&mut loaded.ebpf)?);
-        let drain = Drain::start(ring).map_err(AttachError::Ring)?;
+        let mut processes = ProcessTable::take(&mut loaded.ebpf)?;
+        // Until the last hook was there, some of what these count was seen and some was not.
+        processes.clear();
+        let drain = Drain::start(ring, clock).map_err(AttachError::Ring)?;
         Ok((
             Self {
                 ebpf: Some(loaded.ebpf),
                 attached: loaded.programs,
                 hooks: loaded.hooks,
                 stats,
-                processes,
+                processes: Arc::new(processes),
             },
             drain,
         ))

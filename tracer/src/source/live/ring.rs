@@ -1,7 +1,15 @@
 //! The loop that empties the ring buffer. It copies and leaves: it never decodes, formats, looks
 //! anything up, or takes a lock that others hold.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -10,6 +18,8 @@ use tokio::{
     sync::{Notify, mpsc},
     time,
 };
+
+use crate::model::Nanos;
 
 /// The kernel half wakes the loop only when much waits (see its `emit`), so the loop looks for
 /// itself this often: it bounds how old an event can get in a quiet ring.
@@ -45,29 +55,49 @@ impl Batch {
 pub struct Drain {
     batches: mpsc::Receiver<Batch>,
     stop: Arc<Notify>,
+    drained_to: Arc<AtomicU64>,
 }
 
 impl Drain {
-    pub(super) fn start(ring: RingBuf<MapData>) -> io::Result<Self> {
+    /// `clock` is that of the events.
+    pub(super) fn start(ring: RingBuf<MapData>, clock: fn() -> Nanos) -> io::Result<Self> {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
+        let drained_to = Arc::new(AtomicU64::new(0));
+        let reached = Arc::clone(&drained_to);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         thread::Builder::new()
             .name("tracer-drain".to_owned())
             .spawn(move || {
-                if let Err(error) = runtime.block_on(drain(ring, &sender, &stopped)) {
+                if let Err(error) =
+                    runtime.block_on(drain(ring, clock, &sender, &stopped, &reached))
+                {
                     log::error!("the ring buffer can no longer be read: {error}");
                 }
             })?;
-        Ok(Self { batches, stop })
+        Ok(Self {
+            batches,
+            stop,
+            drained_to,
+        })
     }
 
     /// Ends the loop once it has emptied the ring a last time; what it found still comes.
     pub fn stop(&self) {
         self.stop.notify_one();
+    }
+
+    /// The time up to which all events have been passed on as batches, which may still wait here.
+    pub fn drained_to(&self) -> Nanos {
+        Nanos(self.drained_to.load(Ordering::Acquire))
+    }
+
+    /// A batch that waits already.
+    pub fn try_next(&mut self) -> Option<Batch> {
+        self.batches.try_recv().ok()
     }
 
     /// The next batch; `None` when the loop has ended.
@@ -78,8 +108,10 @@ impl Drain {
 
 async fn drain(
     ring: RingBuf<MapData>,
+    clock: fn() -> Nanos,
     batches: &mpsc::Sender<Batch>,
     stop: &Notify,
+    drained_to: &AtomicU64,
 ) -> io::Result<()> {
     // SAFETY: aya's ring buffer owns its descriptor for as long as it lives, always tells the same
     // one, and has no method to close or replace it.
@@ -96,11 +128,13 @@ async fn drain(
             _ = poll.tick() => {}
         }
         loop {
+            let now = clock();
             let emptied = copy_out(ring.get_mut(), &mut buffer);
             if !buffer.is_empty() && batches.send(Batch(buffer.split().freeze())).await.is_err() {
                 return Ok(());
             }
             if emptied {
+                drained_to.store(now.0, Ordering::Release);
                 break;
             }
         }
