@@ -166,7 +166,7 @@ fn kernels_that_lack_something() {
         ..good_host()
     };
     assert_eq!(verdict_of("tcp_connect", &without_a_hook), Verdict::Yes);
-    assert_eq!(verdict_of("file_close_fd", &without_a_hook), Verdict::No);
+    assert_eq!(verdict_of("tcp_close", &without_a_hook), Verdict::No);
 }
 
 /// Newer kernels renamed a function: either name will do, and the one that is there is shown.
