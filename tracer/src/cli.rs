@@ -89,8 +89,9 @@ pub enum Command {
     /// Watch connections and descriptors, and say who does what is wrong with them
     ///
     /// On a terminal the report refreshes in place: verdicts first, then processes by activity,
-    /// then TIME_WAIT sockets by owner, then what was lost. In a pipe each verdict is printed as
-    /// it is made, and the report at the end. Ctrl-C ends it with the last report.
+    /// then TIME_WAIT sockets by owner, then what was lost. In a pipe each verdict is printed when
+    /// it is made and when it is over, and the report at the end. Ctrl-C ends it with the last
+    /// report.
     #[command(after_long_help = EXAMPLES)]
     Watch(Box<WatchArgs>),
     /// List TIME_WAIT sockets with the processes that they belonged to
