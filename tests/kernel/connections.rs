@@ -218,7 +218,8 @@ fn client() -> Result<(), Failed> {
     checks.is(found, "failed", 0);
     checks.is(found, "time_wait_now", watched.after(PORT).len());
     checks.is(found, "ongoing", true);
-    checks.is(found, "lossy", false);
+    let lost = &watched.run.the("stats")["lost"];
+    checks.is(found, "lossy", *lost != 0);
     times(&mut checks, found, done);
     checks.end()
 }
@@ -232,7 +233,10 @@ fn times(checks: &mut Checks<'_>, found: &Value, done: &Value) {
     // The workload's begins before the connection and ends after it.
     let longest = done["lifetime_max_ms"].as_f64().unwrap_or_default() * 1.1 + SLACK_MS;
     checks.lies(found, "lifetime_p50_ms", 0.001, longest);
-    checks.lies(found, "lifetime_p99_ms", 0.001, longest);
+    // Where the kernel skipped a hook, one connection's end may have been seen by a later event.
+    if found["lossy"] == false {
+        checks.lies(found, "lifetime_p99_ms", 0.001, longest);
+    }
 }
 
 fn server() -> Result<(), Failed> {

@@ -147,6 +147,9 @@ impl Exhaust {
                     .map(drop)
                     .map_err(Into::into),
                 pipe().map(drop).map_err(Into::into),
+                rustix::io::fcntl_dupfd_cloexec(&listener, 0)
+                    .map(drop)
+                    .map_err(Into::into),
                 listener.accept().map(drop),
             ];
             for result in results {
