@@ -1,8 +1,8 @@
 //! `int get_unused_fd_flags(unsigned flags)`: a number for a new descriptor is looked for, before
 //! whatever was asked for is made. Unchanged since long before 5.10. Only used for failures, so a
-//! full table is seen for open, socket, accept, pipe and all others alike. Up to 5.10 accept goes by
-//! it, straight to `int __alloc_fd(struct files_struct *files, unsigned start, unsigned end, unsigned
-//! flags)`, which it ends in too: there that one is hooked.
+//! full table is seen for open, socket, accept, pipe and all others alike. It ends in `int
+//! alloc_fd(unsigned start, unsigned end, unsigned flags)`, to which fcntl's `F_DUPFD`, and up to 5.10
+//! accept, go straight: where the kernel's compiler kept that as a function, it is hooked instead.
 
 use aya_ebpf::{
     macros::{fexit, kretprobe},
@@ -27,9 +27,9 @@ fn get_unused_fd_flags(ctx: FExitContext) -> i32 {
     0
 }
 
-#[fexit(function = "__alloc_fd")]
+#[fexit(function = "alloc_fd")]
 fn alloc_fd(ctx: FExitContext) -> i32 {
-    refused(ctx.arg(4));
+    refused(ctx.arg(3));
     0
 }
 

@@ -153,13 +153,13 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
-        functions: &["__alloc_fd", "get_unused_fd_flags"],
+        functions: &["alloc_fd", "get_unused_fd_flags"],
         subject: Subject::Fds,
         provides: "descriptors refused because the table is full (EMFILE)",
         expected: true,
         programs: &[
             ("get_unused_fd_flags", Attachment::ExitOfParameters(1)),
-            ("alloc_fd", Attachment::ExitOfParameters(4)),
+            ("alloc_fd", Attachment::ExitOfParameters(3)),
             ("get_unused_fd_flags_kprobe", Attachment::Kretprobe),
         ],
     },
