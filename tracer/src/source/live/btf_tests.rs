@@ -1,3 +1,5 @@
+//! The reader of BTF held to hand-made types, to broken ones, and to another reader on this kernel.
+
 use std::{fs, path::Path};
 
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
