@@ -71,6 +71,20 @@ impl Hook {
 /// is seen beginning whose end is not.
 pub const HOOKS: &[Hook] = &[
     Hook {
+        functions: &["sched_process_exit"],
+        subject: Subject::Processes,
+        provides: "the end of processes and their final totals",
+        expected: true,
+        programs: &[("sched_process_exit", Attachment::RawTracepoint)],
+    },
+    Hook {
+        functions: &["sched_process_exec"],
+        subject: Subject::Processes,
+        provides: "the names of processes after exec",
+        expected: true,
+        programs: &[("sched_process_exec", Attachment::RawTracepoint)],
+    },
+    Hook {
         functions: &["tcp_close"],
         subject: Subject::Tcp,
         provides: "when a connection's descriptor is closed, and by whom",
@@ -192,19 +206,5 @@ pub const HOOKS: &[Hook] = &[
             ("fd_install", Attachment::Entry),
             ("fd_install_kprobe", Attachment::Kprobe),
         ],
-    },
-    Hook {
-        functions: &["sched_process_exec"],
-        subject: Subject::Processes,
-        provides: "the names of processes after exec",
-        expected: true,
-        programs: &[("sched_process_exec", Attachment::RawTracepoint)],
-    },
-    Hook {
-        functions: &["sched_process_exit"],
-        subject: Subject::Processes,
-        provides: "the end of processes and their final totals",
-        expected: true,
-        programs: &[("sched_process_exit", Attachment::RawTracepoint)],
     },
 ];
