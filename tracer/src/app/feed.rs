@@ -1,7 +1,7 @@
 //! Turns what the live source gives into the engine's inputs, and asks for the look-ups that the
 //! engine wants; never shows anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tracer_common::ProcessCounters;
 
@@ -20,12 +20,21 @@ struct Known {
     read_at: Nanos,
 }
 
+/// The totals of all processes at one moment, which the events have yet to reach.
+struct Totals {
+    at: Nanos,
+    by_process: Vec<(Pid, ProcessCounters)>,
+    /// Processes whose end came meanwhile.
+    ended_since: HashSet<Pid>,
+}
+
 /// The engine with what feeds it.
 pub(super) struct Feed {
     pub(super) engine: Engine,
     processes: HashMap<Pid, Known>,
     own_netns: Option<Netns>,
     undecodable: u64,
+    totals: Option<Totals>,
     /// The time of the newest event.
     latest: Nanos,
     /// What is later than this belongs to the end of the watch, not to it.
@@ -45,6 +54,7 @@ impl Feed {
             processes: HashMap::new(),
             own_netns,
             undecodable: 0,
+            totals: None,
             latest: Nanos::default(),
             until: None,
             lookups: Some(lookups),
@@ -84,6 +94,9 @@ impl Feed {
             }
             EventBody::Exit { .. } => {
                 self.processes.remove(&event.pid);
+                if let Some(totals) = &mut self.totals {
+                    totals.ended_since.insert(event.pid);
+                }
             }
             EventBody::Tcp(tcp) if event.pid.0 != 0 && Some(tcp.netns) != self.own_netns => {
                 self.request(Request::Netns {
@@ -96,11 +109,34 @@ impl Feed {
         self.engine.apply(&Input::Event(event));
     }
 
-    /// Applies the exact totals of the processes whose totals have changed.
-    pub(super) fn counters(&mut self, now: Nanos, table: &ProcessTable) {
-        for (pid, counters) in table.read() {
+    /// Reads the exact totals of all processes, to be applied once the events have come so far.
+    pub(super) fn read_totals(&mut self, at: Nanos, table: &ProcessTable) {
+        let by_process = table.read().collect();
+        self.totals = Some(Totals {
+            at,
+            by_process,
+            ended_since: HashSet::new(),
+        });
+    }
+
+    /// Applies the totals that were read last, where the events have reached their time: totals that
+    /// went ahead would leave the events that they count with nothing new to tell.
+    pub(super) fn apply_totals(&mut self, reached: Nanos) {
+        let Some(Totals {
+            at,
+            by_process,
+            ended_since,
+        }) = self.totals.take_if(|totals| totals.at <= reached)
+        else {
+            return;
+        };
+        for (pid, counters) in by_process {
+            // Its end told its last totals.
+            if ended_since.contains(&pid) {
+                continue;
+            }
             if let Some(known) = self.processes.get_mut(&pid) {
-                known.read_at = now;
+                known.read_at = at;
                 if known.counters.as_deref() == Some(&counters) {
                     continue;
                 }
@@ -110,11 +146,16 @@ impl Feed {
                 pid,
                 counters: Box::new(counters),
             };
-            self.engine.apply(&Input::Host(now, fact));
+            self.engine.apply(&Input::Host(at, fact));
         }
         // A process that the kernel half no longer counts for has ended; its end may have been lost.
         self.processes
-            .retain(|_, known| known.read_at >= now || known.counters.is_none());
+            .retain(|_, known| known.read_at >= at || known.counters.is_none());
+    }
+
+    /// Whether totals were read that the events have not reached yet.
+    pub(super) fn awaits_totals(&self) -> bool {
+        self.totals.is_some()
     }
 
     /// Applies what was lost so far.

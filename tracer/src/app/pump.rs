@@ -144,8 +144,8 @@ impl<'a> Pump<'a> {
         self.finish().await
     }
 
-    /// A tick: events up to its time, exact totals and losses first, so that conclusions know of
-    /// them.
+    /// A tick: events up to its time first, then the exact totals of the tick before and the losses,
+    /// so that conclusions know of them.
     fn conclude(&mut self) -> Result<()> {
         if let Some(kernel_log) = &mut self.kernel_log {
             kernel_log.flush();
@@ -155,9 +155,14 @@ impl<'a> Pump<'a> {
             self.feed.batch(&batch);
         }
         let now = self.feed.reached(drained_to);
-        self.feed.counters(now, &self.live.processes());
+        self.feed.apply_totals(now);
         self.feed.losses(self.live.losses()?);
         self.feed.tick(now);
+        // For the next tick, unless those before still wait for their events.
+        if !self.feed.awaits_totals() {
+            self.feed
+                .read_totals(session::now(), &self.live.processes());
+        }
         let verdicts = self.feed.engine.take_verdict_updates();
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
@@ -168,7 +173,7 @@ impl<'a> Pump<'a> {
         // descriptor in them has its events.
         self.feed.end_lookups();
         let end = session::now();
-        self.feed.counters(end, &self.live.processes());
+        self.feed.read_totals(end, &self.live.processes());
         // Detaching takes its time, hook by hook: what it sees half is left out, but counted.
         self.feed.end_at(end);
         self.live.detach();
@@ -179,6 +184,7 @@ impl<'a> Pump<'a> {
         while let Some(fact) = self.facts.recv().await {
             self.feed.engine.apply(&fact);
         }
+        self.feed.apply_totals(end);
         self.feed.losses(self.live.losses()?);
         self.feed.tick(end);
         let verdicts = self.feed.engine.take_last_verdict_updates();
