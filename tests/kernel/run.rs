@@ -82,6 +82,11 @@ impl Run {
             .unwrap_or_default()
     }
 
+    /// Whether the kernel skipped a hook, as it does where a hook is preempted by another task's.
+    pub fn skipped_hooks(&self) -> bool {
+        self.the("stats")["kernel_skipped"] != 0
+    }
+
     /// The kinds of events whose outcomes do not add up to what was seen.
     pub fn unbalanced(&self) -> Vec<String> {
         let Some(kinds) = self.the("stats")["events"].as_object() else {

@@ -153,9 +153,15 @@ impl Verdicts {
         ids.iter().filter_map(verdict).collect()
     }
 
-    /// As [`Self::take`], with those whose update was held back.
+    /// As [`Self::take`], with those whose update was held back, and those that differ at all from
+    /// what was told of them: nobody will tell it later.
     pub(super) fn take_all(&mut self) -> Vec<Verdict> {
         for (id, entry) in &mut self.entries {
+            if entry.verdict != entry.told {
+                entry.verdict.update += 1;
+                entry.told = entry.verdict.clone();
+                entry.is_held = true;
+            }
             if std::mem::take(&mut entry.is_held) {
                 self.to_take.insert(*id);
             }
