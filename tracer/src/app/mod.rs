@@ -114,8 +114,6 @@ fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
 fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
     let options = live::Options {
         selection: args.selection(),
-        fd_budget: 0,
-        ring_bytes: TIMEWAIT_RING_BYTES,
         ..live_options()?
     };
     let watch = Watch {
@@ -165,6 +163,8 @@ fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<Re
     runtime.block_on(Pump::start(options, watch, live, drain, output)?.run())
 }
 
+/// Options that stream connections alone, of everything: what `tracer timewait` needs but for the
+/// user's selection.
 fn live_options() -> Result<live::Options> {
     Ok(live::Options {
         selection: Selection::default(),
