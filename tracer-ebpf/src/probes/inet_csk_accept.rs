@@ -13,8 +13,9 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use tracer_common::{EventKind, Role, stats::Outcome};
 
+use super::wanted;
 use crate::{
-    emit, filter,
+    emit,
     kernel::{KernelPtr, add, now_ns, plain_arg},
     maps::SOCKS,
     process::{self, Actor},
@@ -38,7 +39,7 @@ fn inet_csk_accept_2(ctx: FExitContext) -> i32 {
 #[kretprobe(function = "inet_csk_accept")]
 fn inet_csk_accept_kprobe(ctx: RetProbeContext) -> u32 {
     let sk: KernelPtr = ctx.ret();
-    if !sk.is_null() && wanted(sk) && accepted(sk, sock::existing_cookie(sk)) {
+    if !sk.is_null() && wanted(KIND, sk) && accepted(sk, sock::existing_cookie(sk)) {
         warn!(
             &ctx,
             "the table of connections is full: some are not followed"
@@ -51,7 +52,7 @@ fn inet_csk_accept_kprobe(ctx: RetProbeContext) -> u32 {
 fn fexit_with_result(ctx: &FExitContext, index: usize) {
     let typed: *mut c_void = ctx.arg(index);
     let sk = plain_arg(ctx, index);
-    if !typed.is_null() && wanted(sk) {
+    if !typed.is_null() && wanted(KIND, sk) {
         // SAFETY: the program's own result value, not null.
         let cookie = unsafe { sock::make_cookie(typed) };
         if accepted(sk, cookie) {
@@ -61,18 +62,6 @@ fn fexit_with_result(ctx: &FExitContext, index: usize) {
             );
         }
     }
-}
-
-#[inline(always)]
-fn wanted(sk: KernelPtr) -> bool {
-    emit::see(KIND);
-    let wanted = filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
-        && filter::wants_pid(Actor::current().pid);
-    if !wanted {
-        sock::forget(sk);
-        emit::conclude(KIND, Outcome::Filtered);
-    }
-    wanted
 }
 
 /// True where it is worth a warning.

@@ -19,7 +19,9 @@ mod tcp_time_wait;
 mod tcp_v4_connect;
 mod tcp_v6_connect;
 
-use crate::kernel::KernelPtr;
+use tracer_common::{EventKind, stats::Outcome};
+
+use crate::{emit, filter, kernel::KernelPtr, process::Actor, sock};
 
 /// `EMFILE`: the process's descriptor table is full (`include/uapi/asm-generic/errno-base.h`).
 const EMFILE: i32 = 24;
@@ -27,6 +29,20 @@ const EMFILE: i32 = 24;
 /// The greatest errno: kernel functions return pointers or, up to this, negated error numbers
 /// (`MAX_ERRNO`, `include/linux/err.h`).
 const ERRNO_MAX: i64 = 4095;
+
+/// Sees a connection that the running process begins on this socket; whether it was selected. One that
+/// was not is accounted for, and takes the place of what used the socket's memory before.
+#[inline(always)]
+fn wanted(kind: EventKind, sk: KernelPtr) -> bool {
+    emit::see(kind);
+    let wanted = filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
+        && filter::wants_pid(Actor::current().pid);
+    if !wanted {
+        sock::forget(sk);
+        emit::conclude(kind, Outcome::Filtered);
+    }
+    wanted
+}
 
 /// The error number in a returned pointer, positive; `None` for a real pointer.
 #[inline(always)]

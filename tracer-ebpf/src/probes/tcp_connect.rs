@@ -13,8 +13,9 @@ use tracer_common::{
     stats::Outcome,
 };
 
+use super::wanted;
 use crate::{
-    emit, filter,
+    emit,
     kernel::{KernelPtr, add, now_ns, plain_arg},
     maps::SOCKS,
     process::{self, Actor},
@@ -26,7 +27,7 @@ const KIND: EventKind = EventKind::TcpConnect;
 #[fentry(function = "tcp_connect")]
 fn tcp_connect(ctx: FEntryContext) -> i32 {
     let sk = plain_arg(&ctx, 0);
-    if wanted(sk) {
+    if wanted(KIND, sk) {
         // SAFETY: the program's own argument.
         let cookie = unsafe { sock::make_cookie(ctx.arg::<*mut c_void>(0)) };
         if connecting(sk, cookie) {
@@ -42,7 +43,7 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "tcp_connect")]
 fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(sk) = ctx.arg::<KernelPtr>(0)
-        && wanted(sk)
+        && wanted(KIND, sk)
         && connecting(sk, sock::existing_cookie(sk))
     {
         warn!(
@@ -51,18 +52,6 @@ fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
         );
     }
     0
-}
-
-#[inline(always)]
-fn wanted(sk: KernelPtr) -> bool {
-    emit::see(KIND);
-    let wanted = filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
-        && filter::wants_pid(Actor::current().pid);
-    if !wanted {
-        sock::forget(sk);
-        emit::conclude(KIND, Outcome::Filtered);
-    }
-    wanted
 }
 
 /// True where it is worth a warning.
