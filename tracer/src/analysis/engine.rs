@@ -1,6 +1,8 @@
 //! The engine: takes every input to those whom it concerns, and assembles what they have to say;
 //! never judges anything itself.
 
+mod observed;
+
 use std::collections::BTreeSet;
 
 use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
@@ -47,7 +49,7 @@ pub struct Engine {
     busy: BTreeSet<ProcessKey>,
     time_wait: TimeWaitTable,
     verdicts: Verdicts,
-    /// Kept for its memory.
+    /// What the last input did to connections.
     outcomes: Vec<Outcome>,
 }
 
@@ -73,6 +75,7 @@ impl Engine {
 
     /// Learns one thing.
     pub fn apply(&mut self, input: &Input) {
+        self.outcomes.clear();
         match input {
             Input::Session(session) => {
                 self.session = (**session).clone();
@@ -166,7 +169,7 @@ impl Engine {
                 let owner = || processes.owner(event);
                 self.connections
                     .apply(event.ts, tcp.sock, tcp, owner, &mut outcomes);
-                self.account(&mut outcomes);
+                self.account(&outcomes);
                 self.outcomes = outcomes;
             }
             EventBody::Fd(fd) => self.descriptor_event(event, fd),
@@ -183,9 +186,9 @@ impl Engine {
     }
 
     /// Lets processes and groups know what became of connections.
-    fn account(&mut self, outcomes: &mut Vec<Outcome>) {
-        for outcome in outcomes.drain(..) {
-            match outcome {
+    fn account(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match *outcome {
                 Outcome::Opened {
                     owner,
                     role,
@@ -214,11 +217,11 @@ impl Engine {
                     &mut self.connections.ended,
                     &self.thresholds,
                 ),
-                Outcome::Failed(failure) => {
+                Outcome::Failed(ref failure) => {
                     if let Some(process) = self.processes.get_mut(failure.owner.process) {
                         process.connects_failed += 1;
                     }
-                    self.groups.note_failed(failure, &self.thresholds);
+                    self.groups.note_failed(failure.clone(), &self.thresholds);
                 }
                 Outcome::Lost(process) => {
                     if let Some(process) = self.processes.get_mut(process) {
@@ -348,7 +351,7 @@ impl Engine {
     fn tick(&mut self) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.connections.tick(self.now, &mut outcomes);
-        self.account(&mut outcomes);
+        self.account(&outcomes);
         self.outcomes = outcomes;
         self.groups.conclude(&mut Scene {
             now: self.now,

@@ -79,6 +79,25 @@ pub const LOOKUPS: usize = 4_096;
 /// Changes of the loss counters remembered, to tell what was lost during a verdict.
 pub const LOSS_CHANGES: usize = 256;
 
+/// Buckets that a record over time is divided into, at most: as many as a wide screen has points.
+pub const SERIES_BUCKETS: u32 = 1_024;
+
+/// The shortest bucket of a record over time. A burst lasts a second, and 100 s keep this precision.
+pub const SERIES_BUCKET: Nanos = Nanos::from_millis(100);
+
+/// Processes recorded over time by themselves; the least busy beyond them are one sum.
+pub const SERIES_PROCESSES: usize = 512;
+
+/// Processes told over time by themselves at the end, those with verdicts first.
+pub const SERIES_PROCESSES_TOLD: usize = 24;
+
+/// Patterns of opened files that a process is recorded by; the least frequent beyond them are one
+/// sum.
+pub const SERIES_PATTERNS: usize = 16;
+
+/// Points in time that all records together may hold, of 8 or 12 bytes each.
+pub const SERIES_POINTS: usize = 1 << 20;
+
 /// A full table forgets this part (one in so many) of its rows at once, so that finding the
 /// oldest costs little for each row.
 pub const EVICTED_PART: usize = 16;

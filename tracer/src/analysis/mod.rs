@@ -24,6 +24,7 @@ mod losses;
 mod pattern;
 mod process;
 pub mod report;
+pub mod series;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -35,4 +36,5 @@ mod verdicts;
 
 pub use engine::Engine;
 pub use report::Report;
+pub use series::{Series, SeriesRecorder};
 pub use thresholds::Thresholds;

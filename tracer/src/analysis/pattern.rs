@@ -72,6 +72,11 @@ impl Patterns {
         Some(id)
     }
 
+    /// A pattern as people read it.
+    pub(super) fn text(&self, id: PatternId) -> Option<String> {
+        Some(Row::of(self.rows.get(&id)?).text())
+    }
+
     /// Drops the patterns that nothing holds; `held` is sorted.
     pub(super) fn keep_only(&mut self, held: &[PatternId]) {
         self.rows.retain(|id, _| held.binary_search(id).is_ok());

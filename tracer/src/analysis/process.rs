@@ -237,6 +237,11 @@ impl Processes {
         self.table.get_mut(&key)
     }
 
+    /// The process that has this pid now.
+    pub(super) fn current(&self, pid: Pid) -> Option<ProcessKey> {
+        self.current.get(&pid).copied()
+    }
+
     /// The process that acts in this event, met for the first time if need be.
     pub(super) fn acting(&mut self, event: &Event) -> Option<ProcessKey> {
         let pid = event.pid.known()?;

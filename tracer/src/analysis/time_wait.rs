@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use crate::model::{Nanos, Netns, Selection, SocketRow, TimeWaitListing};
 
 use super::{
-    connections::Connections,
+    connections::{Connections, Ownership},
     limits,
-    process::Processes,
+    process::{ProcessKey, Processes},
     report::{Attribution, Identity, TimeWaitRow},
 };
 
@@ -56,17 +56,11 @@ impl TimeWaitTable {
         processes: &Processes,
         selection: &Selection,
     ) -> Vec<TimeWaitRow> {
-        let wants_port = |port: u16| selection.ports.is_empty() || selection.ports.contains(&port);
         let mut rows = Vec::new();
         for (netns, row) in self.sockets() {
-            if !wants_port(row.local.port) && !wants_port(row.remote.port) {
+            let Some(found) = selected(netns, row, connections, selection) else {
                 continue;
-            }
-            let found = connections.owner_of(netns, row);
-            let pid = found.map(|found| found.owner.process.pid());
-            if !selection.pids.is_empty() && pid.is_none_or(|pid| !selection.pids.contains(&pid)) {
-                continue;
-            }
+            };
             let (who, attribution) = match found {
                 None => (Identity::default(), Attribution::BeforeStart),
                 Some(found) => {
@@ -90,4 +84,33 @@ impl TimeWaitTable {
             .iter()
             .flat_map(|(netns, (_, rows))| rows.iter().map(move |row| (*netns, row)))
     }
+}
+
+/// Whose each selected socket of a listing is; `None` where nobody knows.
+pub(super) fn owners(
+    listing: &TimeWaitListing,
+    connections: &Connections,
+    selection: &Selection,
+) -> impl Iterator<Item = Option<ProcessKey>> {
+    let found = |row| selected(listing.netns, row, connections, selection);
+    let found = listing.rows.iter().filter_map(found);
+    found.map(|found| found.map(|found| found.owner.process))
+}
+
+/// Who owned a socket, if anybody knows; `None` where the socket was not selected.
+fn selected(
+    netns: Netns,
+    row: &SocketRow,
+    connections: &Connections,
+    selection: &Selection,
+) -> Option<Option<Ownership>> {
+    let wants_port = |port: u16| selection.ports.is_empty() || selection.ports.contains(&port);
+    if !wants_port(row.local.port) && !wants_port(row.remote.port) {
+        return None;
+    }
+    let found = connections.owner_of(netns, row);
+    let pid = found.map(|found| found.owner.process.pid());
+    let wants_owner =
+        selection.pids.is_empty() || pid.is_some_and(|pid| selection.pids.contains(&pid));
+    wants_owner.then_some(found)
 }

@@ -187,6 +187,11 @@ impl Verdicts {
         all
     }
 
+    /// The number of each verdict and the process that it is about.
+    pub(super) fn processes(&self) -> impl Iterator<Item = (u64, ProcessKey)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry.process))
+    }
+
     /// How many verdicts are remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
