@@ -14,3 +14,4 @@ pub mod host;
 pub mod model;
 pub mod sink;
 pub mod source;
+pub mod trace;

@@ -63,6 +63,7 @@ impl<'a> Pump<'a> {
             wall_offset_ns: session::wall_offset_ns(),
             host: session::host_name(),
             kernel: session::kernel_release(),
+            boot_id: session::boot_id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             selection: options.selection.clone(),
             hooks: live

@@ -378,7 +378,7 @@ where
 
     fn tell_listing(&mut self, netns: Netns, mut rows: Vec<SocketRow>) {
         rows.retain(|row| self.is_wanted(row));
-        self.tell(HostFact::TimeWait(TimeWaitListing { netns, rows }));
+        self.tell(HostFact::TimeWait(TimeWaitListing::new(netns, rows)));
     }
 
     fn is_wanted(&self, row: &SocketRow) -> bool {

@@ -69,6 +69,14 @@ pub fn kernel_release() -> String {
         .into_owned()
 }
 
+/// The random id of this boot; empty where /proc does not tell.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim_end().to_owned())
+        .unwrap_or_default()
+}
+
 /// A clock's reading as one number, enough until the year 2262.
 fn nanoseconds(reading: Timespec) -> i64 {
     reading

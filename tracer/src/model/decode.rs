@@ -235,6 +235,26 @@ impl From<u8> for TcpState {
     }
 }
 
+impl From<TcpState> for u8 {
+    fn from(state: TcpState) -> Self {
+        use tracer_common::net::state as number;
+        match state {
+            TcpState::Established => number::ESTABLISHED,
+            TcpState::SynSent => number::SYN_SENT,
+            TcpState::SynRecv => number::SYN_RECV,
+            TcpState::FinWait1 => number::FIN_WAIT1,
+            TcpState::FinWait2 => number::FIN_WAIT2,
+            TcpState::TimeWait => number::TIME_WAIT,
+            TcpState::Close => number::CLOSE,
+            TcpState::CloseWait => number::CLOSE_WAIT,
+            TcpState::LastAck => number::LAST_ACK,
+            TcpState::Listen => number::LISTEN,
+            TcpState::Closing => number::CLOSING,
+            TcpState::Unknown(other) => other,
+        }
+    }
+}
+
 fn fd(action: FdAction, fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
     let opens = fields.u64()?;
     let fds_net = fields.i64()?;
@@ -373,7 +393,7 @@ fn exit(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
     debug_assert_eq!(fields.at, size_of::<ExitEvent>());
     Ok(EventBody::Exit {
         comm,
-        counters: Box::new(counters),
+        counters: Box::new(counters.told()),
     })
 }
 

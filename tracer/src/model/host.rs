@@ -96,8 +96,18 @@ pub struct SocketOwner {
 pub struct TimeWaitListing {
     /// The namespace.
     pub netns: Netns,
-    /// The sockets (also those that still wait for the peer's FIN without an owner).
+    /// The sockets (also those that still wait for the peer's FIN without an owner), in order.
     pub rows: Vec<SocketRow>,
+}
+
+impl TimeWaitListing {
+    /// A listing of these sockets in order: the kernel's own is that of its hash table, which means
+    /// nothing, and what changes from one listing to the next is found by it.
+    #[must_use]
+    pub fn new(netns: Netns, mut rows: Vec<SocketRow>) -> Self {
+        rows.sort_unstable();
+        Self { netns, rows }
+    }
 }
 
 /// Ephemeral ports, both ends included.

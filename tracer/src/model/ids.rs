@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
@@ -105,26 +105,35 @@ impl std::ops::Add for Nanos {
     }
 }
 
-/// The kernel's name of a thread: at most 15 bytes that a program may choose freely, so not
-/// necessarily text, and never to be printed raw on a terminal.
+/// The kernel's name of a thread: at most 15 bytes of text that a program may choose freely, so never
+/// to be printed raw on a terminal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Comm([u8; tracer_common::COMM_BYTES]);
 
 impl Comm {
-    /// A name from a kernel buffer; what follows the first NUL is dropped.
+    /// A name from a kernel buffer; what follows the first NUL is dropped, and a byte that is not
+    /// part of UTF-8 (the kernel may cut a name within a letter) is told as `?`.
     #[must_use]
     pub fn from_kernel(mut bytes: [u8; tracer_common::COMM_BYTES]) -> Self {
+        // The kernel always ends it.
+        bytes[tracer_common::COMM_BYTES - 1] = 0;
         if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
             bytes[end..].fill(0);
+        }
+        let mut checked = 0;
+        while let Err(error) = std::str::from_utf8(&bytes[checked..]) {
+            checked += error.valid_up_to();
+            bytes[checked] = b'?';
         }
         Self(bytes)
     }
 
-    /// The name's bytes.
+    /// The name.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_str(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0);
-        &self.0[..end.unwrap_or(self.0.len())]
+        // Checked when it was made.
+        std::str::from_utf8(&self.0[..end.unwrap_or(self.0.len())]).unwrap_or_default()
     }
 
     /// Whether there is no name.
@@ -145,12 +154,12 @@ impl From<&str> for Comm {
 
 impl fmt::Display for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&String::from_utf8_lossy(self.as_bytes()))
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Debug for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()))
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }

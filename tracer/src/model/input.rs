@@ -1,5 +1,6 @@
 //! Everything that the engine learns; nothing reaches it in another way.
 
+use serde::{Deserialize, Serialize};
 use tracer_common::{EventKind, EventStats};
 
 use super::{Event, HostFact, Nanos, Pid};
@@ -19,8 +20,21 @@ pub enum Input {
     Host(Nanos, HostFact),
 }
 
-/// How, where and what is watched.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl Input {
+    /// When it happened or was read; losses are told without a time.
+    pub const fn time(&self) -> Option<Nanos> {
+        match self {
+            Self::Session(session) => Some(session.start),
+            Self::Event(event) => Some(event.ts),
+            Self::Tick(at) | Self::Host(at, _) => Some(*at),
+            Self::Losses(_) => None,
+        }
+    }
+}
+
+/// How, where and what is watched. What an older version did not tell is told as nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Session {
     /// When watching began.
     pub start: Nanos,
@@ -31,6 +45,8 @@ pub struct Session {
     pub host: String,
     /// The kernel's release.
     pub kernel: String,
+    /// The random id of the kernel's boot: events of two sessions compare only within one.
+    pub boot_id: String,
     /// tracer's version.
     pub version: String,
     /// What the user selected.
@@ -40,7 +56,8 @@ pub struct Session {
 }
 
 /// What the user selected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Selection {
     /// Ports of either side; empty for all.
     pub ports: Vec<u16>,
@@ -64,7 +81,8 @@ impl Default for Selection {
 }
 
 /// A hook and how it is attached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HookState {
     /// The kernel function or tracepoint.
     pub hook: String,

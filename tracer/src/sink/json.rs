@@ -31,6 +31,7 @@ pub fn start(session: &Session) -> String {
         ts: rfc3339(session, session.start),
         host: &session.host,
         kernel: &session.kernel,
+        boot_id: known(&session.boot_id),
         version: &session.version,
         selection: SelectionObject {
             ports: &session.selection.ports,

@@ -50,6 +50,7 @@ pub(super) fn session() -> Session {
         wall_offset_ns: WALL_OFFSET_NS,
         host: "web-03".into(),
         kernel: "6.1.0-49-cloud-amd64".into(),
+        boot_id: "2c9e7a14-5d0b-4f5e-9f43-6a8b1d2e3f40".into(),
         version: "0.1.0".into(),
         selection: Selection {
             ports: vec![2181],

@@ -20,6 +20,7 @@ pub(super) struct StartLine<'a> {
     pub(super) ts: String,
     pub(super) host: &'a str,
     pub(super) kernel: &'a str,
+    pub(super) boot_id: Option<&'a str>,
     pub(super) version: &'a str,
     pub(super) selection: SelectionObject<'a>,
     pub(super) hooks: Vec<HookObject<'a>>,

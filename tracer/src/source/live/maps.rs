@@ -68,7 +68,7 @@ impl ProcessTable {
         self.0
             .iter()
             .filter_map(Result::ok)
-            .map(|(pid, counters)| (Pid(pid), counters))
+            .map(|(pid, counters)| (Pid(pid), counters.told()))
     }
 
     /// Descriptors that a process got less those it closed since it was first seen; `None` where it

@@ -1,0 +1,376 @@
+//! Rows back to inputs; never trusts that a row has what its kind needs.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use tracer_common::{EventKind, FdSource, ProcessCounters, Role};
+
+use super::{
+    columns::{Batch, Reading, Text},
+    names::{COUNTERS, Items, LOSSES, RowKind, counters_from_array, losses_from_array},
+};
+use crate::model::{
+    Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, HostFact, Input,
+    Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact, ProcessSeen, SockId, SocketOwner,
+    SocketRow, TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing,
+};
+
+/// Processes, and listed sockets, that a trace can make us remember: far beyond what a host has,
+/// and small enough for ours.
+const REMEMBERED_MAX: usize = 1 << 20;
+
+/// Turns rows into inputs, and remembers what those that tell a whole table told last.
+#[derive(Default)]
+pub(super) struct Decoder {
+    counters: HashMap<Pid, [u64; COUNTERS]>,
+    losses: Option<Box<[u64; LOSSES]>>,
+    listings: HashMap<Netns, Vec<SocketRow>>,
+    listed: usize,
+    laddr: AddressCache,
+    raddr: AddressCache,
+}
+
+impl Decoder {
+    /// The input that begins at a row, which becomes that of the next one; `None` after the last. One
+    /// at a time: a few bytes can stand for a whole table told again.
+    pub(super) fn next(
+        &mut self,
+        batch: &Batch,
+        row: &mut usize,
+    ) -> Option<Result<Input, &'static str>> {
+        while *row < batch.len() {
+            let items = batch.items.get(*row).unwrap_or_default() as usize;
+            let end = *row + 1 + items;
+            if end > batch.len() {
+                return Some(Err("its items are not all there"));
+            }
+            let head = Row {
+                batch,
+                row: *row,
+                end,
+            };
+            let input = self.input(head).transpose();
+            if !matches!(input, Some(Err(_))) {
+                *row = end;
+            }
+            if input.is_some() {
+                return input;
+            }
+        }
+        None
+    }
+
+    /// `None` is of a kind that a newer version may have added.
+    fn input(&mut self, row: Row<'_>) -> Result<Option<Input>, &'static str> {
+        let Some(kind) = row.batch.kind.get(row.row) else {
+            return Ok(None);
+        };
+        let at = Nanos(row.batch.ts.get(row.row).ok_or("it has no time")?);
+        let fact = match kind {
+            RowKind::Event(kind) => return Ok(Some(Input::Event(self.event(row, at, kind)?))),
+            RowKind::Tick => return Ok(Some(Input::Tick(at))),
+            RowKind::Losses => return self.losses(row, [0; LOSSES]).map(Some),
+            RowKind::LossesChanged => {
+                let told = self.losses.as_deref().copied();
+                return self
+                    .losses(row, told.ok_or("what has not changed is not there")?)
+                    .map(Some);
+            }
+            RowKind::HostProcess => HostFact::Process(Box::new(process(row)?)),
+            RowKind::HostDescriptors => HostFact::Descriptors(descriptors(row)?),
+            RowKind::HostCounters => self.counters(row, [0; COUNTERS])?,
+            RowKind::HostCountersChanged => {
+                let told = self.counters.get(&Pid(pid(row)?)).copied();
+                self.counters(row, told.ok_or("what has not changed is not there")?)?
+            }
+            RowKind::HostSocketBefore => HostFact::SocketBefore(SocketOwner {
+                row: self.socket(row)?,
+                netns: netns(row)?,
+                pid: Pid(pid(row)?),
+            }),
+            RowKind::HostTimeWait => self.time_wait(row, false)?,
+            RowKind::HostTimeWaitChanged => self.time_wait(row, true)?,
+            RowKind::HostEphemeralPorts => HostFact::EphemeralPorts(ephemeral_ports(row)?),
+            RowKind::Counter | RowKind::TimeWaitSocket | RowKind::TimeWaitSocketGone => {
+                return Err("it is an item of nothing");
+            }
+        };
+        Ok(Some(Input::Host(at, fact)))
+    }
+
+    fn event(&mut self, row: Row<'_>, ts: Nanos, kind: EventKind) -> Result<Event, &'static str> {
+        let Row { batch, row: r, .. } = row;
+        let pid = Pid(batch.pid.get(r).unwrap_or_default());
+        let body = match kind {
+            EventKind::TcpConnect => self.tcp(row, TcpAction::Connect)?,
+            EventKind::TcpConnectFailed => self.tcp(row, TcpAction::ConnectFailed)?,
+            EventKind::TcpAccept => self.tcp(row, TcpAction::Accept)?,
+            EventKind::TcpState => self.tcp(row, TcpAction::State)?,
+            EventKind::TcpTimeWait => self.tcp(row, TcpAction::TimeWait)?,
+            EventKind::TcpClose => self.tcp(row, TcpAction::Close)?,
+            EventKind::FdInstall => fd(row, FdAction::Installed)?,
+            EventKind::FdOpenFailed => fd(row, FdAction::OpenFailed)?,
+            EventKind::FdExhausted => fd(row, FdAction::Exhausted)?,
+            EventKind::FdClose => fd(row, FdAction::Closed)?,
+            EventKind::Process => seen(row)?,
+            EventKind::Exit => {
+                let start_ns = batch.start.get(r).unwrap_or_default();
+                let mut counters = [0; COUNTERS];
+                numbers(row, 0, &mut counters)?;
+                self.counters.remove(&pid);
+                EventBody::Exit {
+                    comm: comm(&batch.comm, r),
+                    counters: Box::new(counters_from_array(start_ns, &counters)),
+                }
+            }
+        };
+        Ok(Event {
+            ts,
+            pid,
+            tid: Tid(batch.tid.get(r).unwrap_or_default()),
+            thread: comm(&batch.thread, r),
+            body,
+        })
+    }
+
+    fn tcp(&mut self, row: Row<'_>, action: TcpAction) -> Result<EventBody, &'static str> {
+        let Row { batch, row: r, .. } = row;
+        let (local, remote) = self.ends(row)?;
+        Ok(EventBody::Tcp(TcpEvent {
+            action,
+            sock: SockId(batch.sock.get(r).ok_or("it has no socket")?),
+            cookie: Cookie(batch.cookie.get(r).unwrap_or_default()),
+            start: batch.start.get(r).map(Nanos),
+            tx_bytes: batch.tx_bytes.get(r).unwrap_or_default(),
+            rx_bytes: batch.rx_bytes.get(r).unwrap_or_default(),
+            local,
+            remote,
+            netns: netns(row)?,
+            old_state: state(batch.old_state.get(r))?,
+            new_state: state(batch.new_state.get(r))?,
+            errno: batch.errno.get(r).unwrap_or_default(),
+            role: batch.role.get(r).unwrap_or(Role::Unknown),
+        }))
+    }
+
+    fn ends(&mut self, row: Row<'_>) -> Result<(Endpoint, Endpoint), &'static str> {
+        let Row { batch, row: r, .. } = row;
+        let local = Endpoint {
+            addr: self.laddr.get(&batch.laddr, r)?,
+            port: batch.lport.get(r).unwrap_or_default(),
+        };
+        let remote = Endpoint {
+            addr: self.raddr.get(&batch.raddr, r)?,
+            port: batch.rport.get(r).unwrap_or_default(),
+        };
+        Ok((local, remote))
+    }
+
+    fn losses(&mut self, row: Row<'_>, mut all: [u64; LOSSES]) -> Result<Input, &'static str> {
+        numbers(row, Items::LOSSES_AT, &mut all)?;
+        self.losses = Some(Box::new(all));
+        Ok(Input::Losses(Box::new(losses_from_array(&all))))
+    }
+
+    fn counters(
+        &mut self,
+        row: Row<'_>,
+        mut all: [u64; COUNTERS],
+    ) -> Result<HostFact, &'static str> {
+        let pid = Pid(pid(row)?);
+        let start_ns = row.batch.start.get(row.row).unwrap_or_default();
+        numbers(row, 0, &mut all)?;
+        self.counters.insert(pid, all);
+        if self.counters.len() > REMEMBERED_MAX {
+            return Err("no host has so many processes");
+        }
+        let counters: Box<ProcessCounters> = Box::new(counters_from_array(start_ns, &all));
+        Ok(HostFact::Counters { pid, counters })
+    }
+
+    fn socket(&mut self, row: Row<'_>) -> Result<SocketRow, &'static str> {
+        let (local, remote) = self.ends(row)?;
+        Ok(SocketRow {
+            cookie: Cookie(row.batch.cookie.get(row.row).unwrap_or_default()),
+            local,
+            remote,
+            state: state(row.batch.new_state.get(row.row))?,
+        })
+    }
+
+    fn time_wait(&mut self, row: Row<'_>, is_change: bool) -> Result<HostFact, &'static str> {
+        let netns = netns(row)?;
+        let told = self.listings.remove(&netns);
+        self.listed -= told.as_ref().map_or(0, Vec::len);
+        let told = match (told, is_change) {
+            (Some(told), true) => told,
+            (None, true) => return Err("what has not changed is not there"),
+            (_, false) => Vec::new(),
+        };
+        let mut gone = Vec::new();
+        let mut come = Vec::new();
+        for item in row.items() {
+            let socket = self.socket(item)?;
+            match item.batch.kind.get(item.row) {
+                Some(RowKind::TimeWaitSocket) => come.push(socket),
+                Some(RowKind::TimeWaitSocketGone) => gone.push(socket),
+                _ => return Err("an item is no socket"),
+            }
+        }
+        gone.sort_unstable();
+        come.extend(
+            told.into_iter()
+                .filter(|socket| gone.binary_search(socket).is_err()),
+        );
+        let listing = TimeWaitListing::new(netns, come);
+        self.listed += listing.rows.len();
+        if self.listed > REMEMBERED_MAX || self.listings.len() > REMEMBERED_MAX {
+            return Err("no host has so many sockets");
+        }
+        self.listings.insert(netns, listing.rows.clone());
+        Ok(HostFact::TimeWait(listing))
+    }
+}
+
+/// A row, and where its items end.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    batch: &'a Batch,
+    row: usize,
+    end: usize,
+}
+
+impl<'a> Row<'a> {
+    fn items(self) -> impl Iterator<Item = Row<'a>> {
+        (self.row + 1..self.end).map(move |row| Row {
+            batch: self.batch,
+            row,
+            end: row + 1,
+        })
+    }
+}
+
+/// Replaces the numbers that items tell.
+fn numbers(row: Row<'_>, first_name: u8, all: &mut [u64]) -> Result<(), &'static str> {
+    for item in row.items() {
+        let name = item.batch.name.get(item.row);
+        // A counter that a newer version has added is of no use here.
+        let Some(place) = name.and_then(|name| name.checked_sub(first_name)) else {
+            continue;
+        };
+        if let Some(slot) = all.get_mut(usize::from(place)) {
+            *slot = item
+                .batch
+                .value
+                .get(item.row)
+                .ok_or("an item has no value")?;
+        }
+    }
+    Ok(())
+}
+
+fn pid(row: Row<'_>) -> Result<u32, &'static str> {
+    row.batch.pid.get(row.row).ok_or("it has no process")
+}
+
+fn netns(row: Row<'_>) -> Result<Netns, &'static str> {
+    let netns = row.batch.netns.get(row.row);
+    netns.map(Netns).ok_or("it has no network namespace")
+}
+
+fn state(state: Option<TcpState>) -> Result<TcpState, &'static str> {
+    state.ok_or("it has no TCP state")
+}
+
+fn comm(column: &Reading<Text>, row: usize) -> Comm {
+    column.get(row).map(Comm::from).unwrap_or_default()
+}
+
+fn fd(row: Row<'_>, action: FdAction) -> Result<EventBody, &'static str> {
+    let Row { batch, row: r, .. } = row;
+    Ok(EventBody::Fd(FdEvent {
+        action,
+        fd: batch.fd.get(r),
+        source: batch.source.get(r).unwrap_or(FdSource::Other),
+        kind: batch.fd_kind.get(r).ok_or("it has no kind of descriptor")?,
+        errno: batch.errno.get(r).unwrap_or_default(),
+        opens: batch.opens.get(r).unwrap_or_default(),
+        fds_net: batch.fds_net.get(r).unwrap_or_default(),
+        files_net: batch.files_net.get(r).unwrap_or_default(),
+        path: batch.path.get(r).map(|text| Path {
+            text: text.to_owned(),
+            form: batch.path_form.get(r).unwrap_or(PathForm::Resolved),
+        }),
+    }))
+}
+
+fn seen(row: Row<'_>) -> Result<EventBody, &'static str> {
+    let Row { batch, row: r, .. } = row;
+    Ok(EventBody::Process(ProcessSeen {
+        start: Nanos(batch.start.get(r).unwrap_or_default()),
+        cgroup_id: batch.cgroup_id.get(r).unwrap_or_default(),
+        ppid: Pid(batch.ppid.get(r).unwrap_or_default()),
+        parent_comm: comm(&batch.parent_comm, r),
+        uid: batch.uid.get(r).ok_or("it has no user")?,
+        ns_pid: batch.ns_pid.get(r).unwrap_or_default(),
+        netns: netns(row)?,
+        comm: comm(&batch.comm, r),
+        is_exec: batch.is_exec.get(r).unwrap_or_default(),
+        cmdline: batch.cmdline.get(r).unwrap_or_default().to_owned(),
+    }))
+}
+
+fn process(row: Row<'_>) -> Result<ProcessFact, &'static str> {
+    let Row { batch, row: r, .. } = row;
+    let text = |column: &Reading<Text>| column.get(r).map(str::to_owned);
+    Ok(ProcessFact {
+        pid: Pid(pid(row)?),
+        start: batch.start.get(r).map(Nanos),
+        comm: text(&batch.comm),
+        exe: text(&batch.exe),
+        cmdline: text(&batch.cmdline),
+        ppid: batch.ppid.get(r).map(Pid),
+        user: text(&batch.user),
+        ns_pid: batch.ns_pid.get(r),
+        container: text(&batch.container),
+    })
+}
+
+fn descriptors(row: Row<'_>) -> Result<DescriptorFact, &'static str> {
+    let Row { batch, row: r, .. } = row;
+    Ok(DescriptorFact {
+        pid: Pid(pid(row)?),
+        open: batch.fds_open.get(r).ok_or("it has no descriptors")?,
+        net: batch.fds_net.get(r),
+        soft_limit: batch.fd_limit.get(r),
+        hard_limit: batch.fd_hard_limit.get(r),
+    })
+}
+
+fn ephemeral_ports(row: Row<'_>) -> Result<PortRange, &'static str> {
+    let mut ends = [0; 2];
+    numbers(row, Items::LOW, &mut ends)?;
+    let [low, high] = ends.map(|port| u16::try_from(port).map_err(|_| "it is no port"));
+    Ok(PortRange {
+        low: low?,
+        high: high?,
+    })
+}
+
+/// An address read from its text, kept because the next row mostly has the same.
+#[derive(Default)]
+struct AddressCache {
+    text: String,
+    address: Option<IpAddr>,
+}
+
+impl AddressCache {
+    fn get(&mut self, column: &Reading<Text>, row: usize) -> Result<IpAddr, &'static str> {
+        let text = column.get(row).ok_or("it has no address")?;
+        if self.address.is_none() || self.text != text {
+            self.address = text.parse().ok();
+            self.text.clear();
+            self.text.push_str(text);
+        }
+        self.address.ok_or("it has no address")
+    }
+}

@@ -1,0 +1,171 @@
+//! Takes an Arrow IPC stream apart into messages, and lets none pass that claims more memory than a
+//! trace ever needs; never reads what they say.
+
+use std::io::{self, Read};
+
+use arrow_buffer::Buffer;
+use arrow_ipc::{Message, MessageHeader, RecordBatch, root_as_message};
+
+/// What comes before each message's length; an older form of the stream had none.
+const CONTINUATION: [u8; 4] = [0xff; 4];
+
+/// What comes before a message's description: that, and the description's length.
+pub(super) const PREFIX_BYTES: usize = 8;
+
+/// The longest description of a message. A schema with its hooks has some ten kilobytes.
+const DESCRIPTION_BYTES_MAX: u32 = 4 << 20;
+
+/// The longest body of a message, as it stands in the file.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The longest body of a batch when it is no longer compressed. The largest that we write holds a
+/// listing of all `TIME_WAIT` sockets that a kernel allows (262,144), some 250 bytes each.
+const BATCH_BYTES_MAX: usize = 256 << 20;
+
+/// The same of a dictionary: at most 256 short names.
+const DICTIONARY_BYTES_MAX: usize = 64 << 10;
+
+/// The most rows of a batch: twice the sockets of the largest listing, come and gone.
+const ROWS_MAX: i64 = 1 << 20;
+
+/// The most columns: ours, and room for those of later versions.
+const COLUMNS_MAX: usize = 512;
+
+/// What comes next in a stream.
+pub(super) enum Frame {
+    /// A whole message, as it stands in the file.
+    Message(Buffer),
+    /// The mark at the end of a stream that was ended in order.
+    End,
+    /// The stream ends here without that mark, between two messages.
+    Open,
+    /// It ends within a message.
+    Cut,
+    /// It goes on with something that no trace has.
+    Bad(&'static str),
+}
+
+/// The messages of a stream.
+pub(super) struct Frames<R> {
+    stream: R,
+}
+
+impl<R: Read> Frames<R> {
+    pub(super) const fn new(stream: R) -> Self {
+        Self { stream }
+    }
+
+    /// The next message. After anything else than a message nothing more comes.
+    pub(super) fn next(&mut self) -> io::Result<Frame> {
+        let mut message = Vec::new();
+        match self.take(&mut message, PREFIX_BYTES)? {
+            0 => return Ok(Frame::Open),
+            PREFIX_BYTES => {}
+            _ => return Ok(Frame::Cut),
+        }
+        let Some((&CONTINUATION, length)) = message.split_first_chunk() else {
+            return Ok(Frame::Bad("no message begins here"));
+        };
+        let mut word = [0; 4];
+        word.copy_from_slice(length);
+        let length = u32::from_le_bytes(word);
+        if length == 0 {
+            return Ok(Frame::End);
+        }
+        if length > DESCRIPTION_BYTES_MAX {
+            return Ok(Frame::Bad("a message's description is too long"));
+        }
+        let description_end = message.len() + length as usize;
+        if self.take(&mut message, length as usize)? < length as usize {
+            return Ok(Frame::Cut);
+        }
+        let Ok(description) = root_as_message(&message[PREFIX_BYTES..]) else {
+            return Ok(Frame::Bad("a message's description makes no sense"));
+        };
+        let Some(body) = usize::try_from(description.bodyLength())
+            .ok()
+            .filter(|length| *length <= BODY_BYTES_MAX)
+        else {
+            return Ok(Frame::Bad("a message is too long"));
+        };
+        if self.take(&mut message, body)? < body {
+            return Ok(Frame::Cut);
+        }
+        let (head, body) = message.split_at(description_end);
+        // Read again, as the bytes have moved.
+        let checked = root_as_message(&head[PREFIX_BYTES..])
+            .map_err(|_| "a message's description makes no sense")
+            .and_then(|description| check(&description, body));
+        Ok(match checked {
+            Ok(()) => Frame::Message(Buffer::from_vec(message)),
+            Err(why) => Frame::Bad(why),
+        })
+    }
+
+    /// Reads so many bytes, or as many as there are. Memory grows with what comes, not with what is
+    /// claimed.
+    fn take(&mut self, to: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        (&mut self.stream).take(count as u64).read_to_end(to)
+    }
+}
+
+fn check(message: &Message<'_>, body: &[u8]) -> Result<(), &'static str> {
+    match message.header_type() {
+        MessageHeader::Schema => {
+            let schema = message.header_as_schema().ok_or("a schema is not there")?;
+            let columns = schema.fields().map_or(0, |fields| fields.len());
+            if columns > COLUMNS_MAX {
+                return Err("there are too many columns");
+            }
+            Ok(())
+        }
+        MessageHeader::DictionaryBatch => {
+            let dictionary = message
+                .header_as_dictionary_batch()
+                .filter(|dictionary| !dictionary.isDelta())
+                .and_then(|dictionary| dictionary.data())
+                .ok_or("a list of names is not there")?;
+            check_sizes(&dictionary, body, DICTIONARY_BYTES_MAX)
+        }
+        MessageHeader::RecordBatch => {
+            let batch = message
+                .header_as_record_batch()
+                .ok_or("a batch is not there")?;
+            check_sizes(&batch, body, BATCH_BYTES_MAX)
+        }
+        _ => Err("a message is of a kind that no trace has"),
+    }
+}
+
+/// Adds up what a batch will need, by what each of its buffers claims to be.
+fn check_sizes(batch: &RecordBatch<'_>, body: &[u8], bytes_max: usize) -> Result<(), &'static str> {
+    if !(0..=ROWS_MAX).contains(&batch.length()) {
+        return Err("a batch has too many rows");
+    }
+    let rows = batch.nodes().into_iter().flatten();
+    if rows.into_iter().any(|node| node.length() != batch.length()) {
+        return Err("columns of a batch differ in length");
+    }
+    let mut bytes: usize = 0;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let begin = usize::try_from(buffer.offset()).map_err(|_| OUTSIDE)?;
+        let length = usize::try_from(buffer.length()).map_err(|_| OUTSIDE)?;
+        let end = begin.checked_add(length).ok_or(OUTSIDE)?;
+        let buffer = body.get(begin..end).ok_or(OUTSIDE)?;
+        let uncompressed = match (batch.compression(), buffer.first_chunk()) {
+            // -1 is Arrow's mark for what is not compressed after all.
+            (Some(_), Some(claimed)) => match i64::from_le_bytes(*claimed) {
+                -1 => length,
+                claimed => usize::try_from(claimed).map_err(|_| OUTSIDE)?,
+            },
+            _ => length,
+        };
+        bytes = bytes.saturating_add(uncompressed);
+    }
+    if bytes > bytes_max {
+        return Err("a batch is too large");
+    }
+    Ok(())
+}
+
+const OUTSIDE: &str = "a batch refers to what is outside of it";

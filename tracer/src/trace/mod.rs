@@ -1,0 +1,24 @@
+//! Traces: the inputs of the engine, in order, in a file that outlives what it tells of; never what
+//! they mean.
+//!
+//! A trace is an Arrow IPC stream with one flat schema. Most inputs are a row; one that holds a list
+//! is a row that says how many follow, and a row for each. `docs/trace.md` explains every column.
+
+mod columns;
+mod decode;
+mod encode;
+mod format;
+mod frame;
+mod names;
+mod reader;
+mod writer;
+
+pub use columns::{DICTIONARY, DictionaryEntry};
+pub use format::{Head, Part, VERSION};
+pub use reader::{Ending, Reader, TraceError};
+pub use writer::{Batching, Writer};
+
+#[cfg(test)]
+mod sample_inputs;
+#[cfg(test)]
+mod tests;
