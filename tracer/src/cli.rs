@@ -1,16 +1,22 @@
 //! The words of the command line: what they are, what each means, and which go together; never what
 //! is done about them.
 
+mod record;
+mod traces;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use clap_verbosity_flag::{Verbosity, WarnLevel};
 
 use crate::{
-    analysis::Thresholds,
+    analysis::{Thresholds, report::FINDING_NAMES},
     model::{Nanos, Pid, Selection},
     sink::ColorWhen,
 };
+
+pub use record::{KeepArgs, OutputArgs, Rotation};
+pub use traces::{Moment, Speed, TraceArgs};
 
 /// The codes that tracer ends with.
 pub mod exit {
@@ -22,6 +28,8 @@ pub mod exit {
     pub const CANNOT_TRACE: u8 = 2;
     /// There was a verdict, and `--fail-on-verdict` asked for this.
     pub const VERDICT: u8 = 3;
+    /// A trace is cut or damaged, and `--strict` asked for this.
+    pub const INCOMPLETE: u8 = 4;
 }
 
 /// The shortest `--interval`: a person reads no faster, and each refresh costs a report.
@@ -44,6 +52,9 @@ Examples:
       sudo tracer watch --port 2181 --duration 30s --format json --fail-on-verdict
   Who fills the descriptor table of process 4711?
       sudo tracer watch --pid 4711 --no-tcp
+  Keep the evidence: record until Ctrl-C, then look at it again, on any machine, without root:
+      sudo tracer record -o incident.arrows
+      tracer replay incident.arrows --port 2181
   Whose are these TIME_WAIT sockets?
       sudo tracer timewait --port 2181
   What can tracer do on this machine, and what is missing?
@@ -54,6 +65,7 @@ Exit codes:
   1  something failed on the way
   2  this machine cannot trace (`tracer doctor` says why), or the command line is wrong
   3  there was a verdict, with --fail-on-verdict
+  4  a trace is cut or damaged, with --strict
 
 Environment:
   NO_COLOR  no colours, unless --color always
@@ -94,6 +106,19 @@ pub enum Command {
     /// report.
     #[command(after_long_help = EXAMPLES)]
     Watch(Box<WatchArgs>),
+    /// Record what happens, to be looked at later
+    ///
+    /// The trace holds every event and fact that a report is made of, and is an Arrow stream that
+    /// pandas, Polars and others open too (see docs/trace.md). What was written stays readable if
+    /// tracer is killed. Ctrl-C ends it in order.
+    #[command(after_long_help = EXAMPLES)]
+    Record(Box<RecordArgs>),
+    /// Show what a trace says, as `tracer watch` would have shown it
+    ///
+    /// The same inputs go through the same analysis: the report is the live one. Thresholds are those
+    /// of the recording, unless others are given. Needs no root and no particular kernel.
+    #[command(after_long_help = EXAMPLES)]
+    Replay(Box<ReplayArgs>),
     /// List TIME_WAIT sockets with the processes that they belonged to
     ///
     /// The columns are netstat's, with the one filled in that netstat cannot: the kernel no longer
@@ -109,9 +134,9 @@ pub enum Command {
     Doctor(DoctorArgs),
 }
 
-/// How `tracer watch` is to watch.
+/// What is watched, and how long: what `watch` and `record` have in common.
 #[derive(Debug, Args)]
-pub struct WatchArgs {
+pub struct ScopeArgs {
     /// Only connections with this port on either side; repeat it or separate by commas
     #[arg(
         long = "port", value_name = "PORT", value_delimiter = ',',
@@ -127,36 +152,24 @@ pub struct WatchArgs {
     /// Stop after so long, such as 30s or 5m [default: at Ctrl-C]
     #[arg(short, long, value_name = "TIME", value_parser = positive_time)]
     pub duration: Option<Duration>,
-    /// Refresh the report each so long, at least 100ms
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
-    pub interval: Duration,
-    /// What to print: a report for people, or one JSON object a line (see docs/fields.md)
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
-    /// Create this file once every hook is attached, so that a script can wait for it
-    #[arg(long, value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
     /// Do not watch descriptors
     #[arg(long, conflicts_with = "no_tcp")]
     pub no_fds: bool,
     /// Do not watch connections
     #[arg(long)]
     pub no_tcp: bool,
+    /// Create this file once every hook is attached, so that a script can wait for it
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
     /// End with exit code 3 if there was a verdict
     #[arg(long)]
     pub fail_on_verdict: bool,
-    /// What it costs.
-    #[command(flatten)]
-    pub cost: CostArgs,
-    /// When it speaks up.
-    #[command(flatten)]
-    pub thresholds: ThresholdArgs,
     /// Attach in this way only, to test the fall-back
     #[arg(long, hide = true, value_name = "HOW", default_value = "auto")]
     pub attach: AttachMode,
 }
 
-impl WatchArgs {
+impl ScopeArgs {
     /// What the user selected.
     #[must_use]
     pub fn selection(&self) -> Selection {
@@ -167,6 +180,91 @@ impl WatchArgs {
             fds: !self.no_fds,
         }
     }
+}
+
+/// How `tracer watch` is to watch.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// What is watched.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// How it is shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Record it as well, to this file
+    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    pub record: Option<PathBuf>,
+    /// How large that may get.
+    #[command(flatten)]
+    pub keep: KeepArgs,
+    /// What it costs.
+    #[command(flatten)]
+    pub cost: CostArgs,
+    /// When it speaks up.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
+}
+
+/// How a report is shown.
+#[derive(Debug, Args)]
+pub struct ViewArgs {
+    /// Refresh the report each so long, at least 100ms
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// What to print: a report for people, or one JSON object a line (see docs/fields.md)
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+/// What `tracer record` is to record.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Where it goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What is recorded.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// How large it may get.
+    #[command(flatten)]
+    pub keep: KeepArgs,
+    /// What it costs.
+    #[command(flatten)]
+    pub cost: CostArgs,
+    /// When there is a verdict.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
+}
+
+/// How `tracer replay` is to show a trace.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Which trace.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// How it is shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Show only these verdicts, such as `flapping,fd_burst`
+    #[arg(long = "verdict", value_name = "NAME", value_delimiter = ',', value_parser = verdict_name)]
+    pub verdicts: Vec<String>,
+    /// How fast: 1x is as it happened
+    #[arg(long, value_name = "SPEED", default_value = "max", value_parser = traces::speed)]
+    pub speed: Speed,
+    /// End with exit code 3 if there was a verdict
+    #[arg(long)]
+    pub fail_on_verdict: bool,
+    /// When it speaks up.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
+}
+
+/// The name of a verdict that there is.
+fn verdict_name(name: &str) -> Result<String, String> {
+    if FINDING_NAMES.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("the verdicts are {}", FINDING_NAMES.join(", ")))
 }
 
 /// What watching may cost.
@@ -182,55 +280,55 @@ pub struct CostArgs {
     pub ring_size: u32,
 }
 
-/// The thresholds that the command line can change; the others, and the reason for each default,
-/// are in [`Thresholds`].
-#[derive(Debug, Args)]
-#[command(next_help_heading = "When it speaks up")]
-pub struct ThresholdArgs {
-    /// Flapping: connections without a useful exchange
-    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().flapping_count)]
-    pub flap_count: u64,
-    /// Flapping: within this time
-    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().flapping_window))]
-    pub flap_window: Duration,
-    /// Churn: connections with a useful exchange, of one client
-    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().churn_count)]
-    pub churn_count: u64,
-    /// Churn: within this time
-    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().churn_window))]
-    pub churn_window: Duration,
-    /// Flapping and churn: the longest life of a connection that counts
-    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().short_lifetime))]
-    pub short_lifetime: Duration,
-    /// Failing connects: failures in a row
-    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().failing_count)]
-    pub fail_count: u64,
-    /// Failing connects: within this time
-    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().failing_window))]
-    pub fail_window: Duration,
-    /// Descriptor burst: files opened and kept open
-    #[arg(long, value_name = "COUNT", value_parser = count(), default_value_t = defaults().burst_files)]
-    pub burst_files: u64,
-    /// Descriptor burst: within this time
-    #[arg(long, value_name = "TIME", value_parser = positive_time, default_value = text(defaults().burst_window))]
-    pub burst_window: Duration,
+macro_rules! thresholds {
+    ($($(#[doc = $help:literal])+ $option:ident($value_name:literal, $parser:expr, $type:ty) => $field:ident, $into:path, $show:path;)+) => {
+        /// The thresholds that the command line can change; the others, and the reason for each
+        /// default, are in [`Thresholds`].
+        #[derive(Clone, Debug, Default, Args)]
+        #[command(next_help_heading = "When it speaks up")]
+        pub struct ThresholdArgs {
+            $(
+                #[arg(
+                    long, value_name = $value_name, value_parser = $parser,
+                    help = format!(concat!($($help),+, " [default: {}]"), $show(Thresholds::default().$field)).trim().to_owned()
+                )]
+                #[expect(missing_docs, reason = "the help says it")]
+                pub $option: Option<$type>,
+            )+
+        }
+
+        impl ThresholdArgs {
+            /// The thresholds with those that were given.
+            #[must_use]
+            pub fn over(&self, thresholds: Thresholds) -> Thresholds {
+                Thresholds {
+                    $($field: self.$option.map_or(thresholds.$field, $into),)+
+                    ..thresholds
+                }
+            }
+        }
+    };
 }
 
-impl From<&ThresholdArgs> for Thresholds {
-    fn from(args: &ThresholdArgs) -> Self {
-        Self {
-            flapping_count: args.flap_count,
-            flapping_window: nanos(args.flap_window),
-            churn_count: args.churn_count,
-            churn_window: nanos(args.churn_window),
-            short_lifetime: nanos(args.short_lifetime),
-            failing_count: args.fail_count,
-            failing_window: nanos(args.fail_window),
-            burst_files: args.burst_files,
-            burst_window: nanos(args.burst_window),
-            ..Self::default()
-        }
-    }
+thresholds! {
+    /// Flapping: connections without a useful exchange
+    flap_count("COUNT", count(), u64) => flapping_count, u64::from, u64::from;
+    /// Flapping: within this time
+    flap_window("TIME", positive_time, Duration) => flapping_window, nanos, text;
+    /// Churn: connections with a useful exchange, of one client
+    churn_count("COUNT", count(), u64) => churn_count, u64::from, u64::from;
+    /// Churn: within this time
+    churn_window("TIME", positive_time, Duration) => churn_window, nanos, text;
+    /// Flapping and churn: the longest life of a connection that counts
+    short_lifetime("TIME", positive_time, Duration) => short_lifetime, nanos, text;
+    /// Failing connects: failures in a row
+    fail_count("COUNT", count(), u64) => failing_count, u64::from, u64::from;
+    /// Failing connects: within this time
+    fail_window("TIME", positive_time, Duration) => failing_window, nanos, text;
+    /// Descriptor burst: files opened and kept open
+    burst_files("COUNT", count(), u64) => burst_files, u64::from, u64::from;
+    /// Descriptor burst: within this time
+    burst_window("TIME", positive_time, Duration) => burst_window, nanos, text;
 }
 
 /// How `tracer timewait` is to watch and list.
@@ -293,10 +391,6 @@ pub enum AttachMode {
     Fentry,
     /// As kprobes and kretprobes only.
     Kprobe,
-}
-
-fn defaults() -> Thresholds {
-    Thresholds::default()
 }
 
 /// A span as `--help` shows it and as it is read again.
@@ -382,21 +476,24 @@ mod tests {
     #[test]
     fn without_options_all_is_watched_by_the_default_thresholds() {
         let args = watch("").unwrap();
-        assert_eq!(args.selection(), Selection::default());
-        assert_eq!(Thresholds::from(&args.thresholds), Thresholds::default());
-        assert_eq!(args.interval, Duration::from_secs(1));
-        assert_eq!(args.duration, None);
-        assert_eq!(args.format, Format::Table);
+        assert_eq!(args.scope.selection(), Selection::default());
+        assert_eq!(
+            args.thresholds.over(Thresholds::default()),
+            Thresholds::default()
+        );
+        assert_eq!(args.view.interval, Duration::from_secs(1));
+        assert_eq!(args.scope.duration, None);
+        assert_eq!(args.view.format, Format::Table);
         assert_eq!(args.cost.fd_budget, 1000);
         assert_eq!(args.cost.ring_size, 4 << 20);
-        assert_eq!(args.attach, AttachMode::Auto);
+        assert_eq!(args.scope.attach, AttachMode::Auto);
     }
 
     #[test]
     fn ports_and_pids_repeat_and_take_commas() {
         let args = watch("--port 2181,443 --port 80 --port 80 --pid 7 --pid 5,6").unwrap();
         assert_eq!(
-            args.selection(),
+            args.scope.selection(),
             Selection {
                 ports: vec![80, 443, 2181],
                 pids: vec![Pid(5), Pid(6), Pid(7)],
@@ -414,7 +511,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            Thresholds::from(&args.thresholds),
+            args.thresholds.over(Thresholds::default()),
             Thresholds {
                 flapping_count: 1,
                 flapping_window: Nanos::from_secs(2),

@@ -107,6 +107,9 @@ pub enum Finding {
     FdBurst(FdBurst),
 }
 
+/// The names of all findings, as [`Finding::name`] tells them.
+pub const FINDING_NAMES: &[&str] = &["flapping", "churn", "failing_connects", "fd_burst"];
+
 impl Finding {
     /// The verdict's name in JSON, filters and metrics.
     #[must_use]

@@ -1,11 +1,14 @@
 //! Every threshold of every verdict, with its default and the reason for it; never a bound on
 //! memory (those are in `limits`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Nanos;
 
 /// When the engine speaks up. The command line may change each; a count of connections beyond
 /// [`super::limits::WINDOW_RECORDS`] is never reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Thresholds {
     /// Flapping: connections that must have ended within [`Self::flapping_window`]. `ZooKeeper`'s
     /// client retries every one to two seconds, so five tries in ten seconds must be enough; a

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tracer_common::ProcessCounters;
 
+use super::recorder::{Recorder, Summary};
 use crate::{
     analysis::Engine,
     host::lookup::{Lookups, Request},
@@ -28,9 +29,10 @@ struct Totals {
     ended_since: HashSet<Pid>,
 }
 
-/// The engine with what feeds it.
+/// The engine with what feeds it, and what is recorded of that.
 pub(super) struct Feed {
     pub(super) engine: Engine,
+    recorder: Option<Recorder>,
     processes: HashMap<Pid, Known>,
     own_netns: Option<Netns>,
     undecodable: u64,
@@ -48,9 +50,15 @@ pub(super) struct Feed {
 const PROCESSES_MAX: usize = 16_384;
 
 impl Feed {
-    pub(super) fn new(engine: Engine, own_netns: Option<Netns>, lookups: Lookups) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        recorder: Option<Recorder>,
+        own_netns: Option<Netns>,
+        lookups: Lookups,
+    ) -> Self {
         Self {
             engine,
+            recorder,
             processes: HashMap::new(),
             own_netns,
             undecodable: 0,
@@ -59,6 +67,14 @@ impl Feed {
             until: None,
             lookups: Some(lookups),
             lookups_dropped: 0,
+        }
+    }
+
+    /// Lets the engine learn an input, and the recording have it.
+    pub(super) fn apply(&mut self, input: &Input) {
+        self.engine.apply(input);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.push(input);
         }
     }
 
@@ -106,7 +122,7 @@ impl Feed {
             }
             _ => {}
         }
-        self.engine.apply(&Input::Event(event));
+        self.apply(&Input::Event(event));
     }
 
     /// Reads the exact totals of all processes, to be applied once the events have come so far.
@@ -146,7 +162,7 @@ impl Feed {
                 pid,
                 counters: Box::new(counters),
             };
-            self.engine.apply(&Input::Host(at, fact));
+            self.apply(&Input::Host(at, fact));
         }
         // A process that the kernel half no longer counts for has ended; its end may have been lost.
         self.processes
@@ -162,12 +178,12 @@ impl Feed {
     pub(super) fn losses(&mut self, mut losses: Losses) {
         losses.undecodable = self.undecodable;
         losses.lookups_dropped = self.lookups_dropped();
-        self.engine.apply(&Input::Losses(Box::new(losses)));
+        self.apply(&Input::Losses(Box::new(losses)));
     }
 
     /// Lets the engine conclude, and asks for what it would like to know.
     pub(super) fn tick(&mut self, now: Nanos) {
-        self.engine.apply(&Input::Tick(now));
+        self.apply(&Input::Tick(now));
         for pid in self.engine.take_lookups() {
             let cgroup_id = self.processes.get(&pid).map_or(0, |known| known.cgroup_id);
             self.request(Request::Process { pid, cgroup_id });
@@ -189,6 +205,23 @@ impl Feed {
     /// Leaves out what happens after this time.
     pub(super) fn end_at(&mut self, until: Nanos) {
         self.until = Some(until);
+    }
+
+    /// The recording, if there is one.
+    pub(super) const fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Makes sure that what was recorded so far stays.
+    pub(super) fn flush_recording(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
+    }
+
+    /// Ends the recording, if there is one.
+    pub(super) fn end_recording(&mut self) -> Option<Summary> {
+        self.recorder.take().map(Recorder::finish)
     }
 
     fn request(&self, request: Request) {

@@ -4,6 +4,11 @@ mod feed;
 mod output;
 mod pump;
 mod ready_file;
+mod record;
+mod recorder;
+mod replay;
+mod stop;
+mod traces;
 
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
@@ -11,14 +16,18 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     analysis::{Report, Thresholds},
-    cli::{AttachMode, Cli, Command, DoctorArgs, Format, TimewaitArgs, WatchArgs, exit},
+    cli::{
+        AttachMode, Cli, Command, CostArgs, DoctorArgs, Format, ScopeArgs, TimewaitArgs, WatchArgs,
+        exit,
+    },
     doctor, host,
     model::Selection,
     sink::{Look, timewait},
     source::live::{self, AttachError, Live, Method},
 };
 use output::Output;
-use pump::{Pump, Watch};
+use pump::{Ended, Pump, Watch};
+use recorder::Recording;
 
 /// How much of the ring buffer `tracer timewait` needs: connections only.
 const TIMEWAIT_RING_BYTES: u32 = 4 << 20;
@@ -28,6 +37,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     let look = Look::of_stdout(cli.color);
     let ended = match &cli.command {
         Command::Watch(args) => watch(args, look),
+        Command::Record(args) => record::record(args),
+        Command::Replay(args) => replay::replay(args, look),
         Command::Timewait(args) => list_time_wait(args, look),
         Command::Doctor(args) => examine(args),
     };
@@ -83,32 +94,45 @@ fn attach(options: &live::Options) -> Result<(Live, live::Drain)> {
 }
 
 fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
-    let options = live::Options {
-        selection: args.selection(),
-        fd_budget: args.cost.fd_budget,
-        ring_bytes: args.cost.ring_size,
-        method: match args.attach {
+    let watch = Watch {
+        interval: args.view.interval,
+        recording: args.record.clone().map(|path| Recording {
+            path,
+            keep: args.keep.clone(),
+        }),
+        ..Watch::new(&args.scope, &args.thresholds)
+    };
+    let mut output = Output::start(args.view.format, look, true)?;
+    let ended = pump(&scope_options(&args.scope, &args.cost)?, watch, &mut output)?;
+    output.end(&ended.report)?;
+    if let Some(summary) = &ended.recorded {
+        record::tell(summary);
+    }
+    Ok(code(&args.scope, &ended.report))
+}
+
+/// The code that a watch ends with where all went well.
+fn code(scope: &ScopeArgs, report: &Report) -> u8 {
+    if scope.fail_on_verdict && !report.verdicts.is_empty() {
+        exit::VERDICT
+    } else {
+        exit::CLEAN
+    }
+}
+
+/// How to attach for what the user selected.
+fn scope_options(scope: &ScopeArgs, cost: &CostArgs) -> Result<live::Options> {
+    Ok(live::Options {
+        selection: scope.selection(),
+        fd_budget: cost.fd_budget,
+        ring_bytes: cost.ring_size,
+        method: match scope.attach {
             AttachMode::Auto => Method::Auto,
             AttachMode::Fentry => Method::Fentry,
             AttachMode::Kprobe => Method::Kprobe,
         },
         ..live_options()?
-    };
-    let watch = Watch {
-        thresholds: Thresholds::from(&args.thresholds),
-        duration: args.duration,
-        interval: args.interval,
-        ready_file: args.ready_file.clone(),
-    };
-    let mut output = Output::start(args.format, look)?;
-    let report = pump(&options, watch, &mut output)?;
-    output.end(&report)?;
-    let code = if args.fail_on_verdict && !report.verdicts.is_empty() {
-        exit::VERDICT
-    } else {
-        exit::CLEAN
-    };
-    Ok(code)
+    })
 }
 
 fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
@@ -121,12 +145,14 @@ fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
         duration: Some(args.watch_for),
         interval: Duration::from_secs(1),
         ready_file: args.ready_file.clone(),
+        recording: None,
+        only_records: false,
     };
     if !args.watch_for.is_zero() && args.format == Format::Table {
         let time = humantime::format_duration(args.watch_for);
         eprintln!("Watching connections for {time} to learn whose they are; Ctrl-C lists earlier.");
     }
-    let report = pump(&options, watch, &mut Output::silent())?;
+    let report = pump(&options, watch, &mut Output::silent())?.report;
     let text = match args.format {
         Format::Table => timewait::render(look, &report),
         Format::Json => output::time_wait_lines(&report),
@@ -154,13 +180,14 @@ fn examine(args: &DoctorArgs) -> Result<u8> {
 }
 
 /// Attaches, then pumps until the watch ends; gives the last report.
-fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<Report> {
+fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<Ended> {
     let (live, drain) = attach(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(Pump::start(options, watch, live, drain, output)?.run())
+    let pump = Pump::start(options, watch, live, drain, output)?;
+    runtime.block_on(Box::pin(pump.run()))
 }
 
 /// Options that stream connections alone, of everything: what `tracer timewait` needs but for the

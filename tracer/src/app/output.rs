@@ -1,12 +1,12 @@
 //! Where a watch's findings go: the terminal, a pipe, or JSON lines; never how they look.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::{
     analysis::{Report, report::Verdict},
     cli::Format,
     model::Session,
-    sink::{Look, json, screen::Screen, table},
+    sink::{Look, json, recording, screen::Screen, table},
 };
 
 use super::print;
@@ -15,6 +15,8 @@ use super::print;
 pub(super) enum Output {
     /// Nothing is shown before the end.
     Silent,
+    /// A line on standard error says how far it is; the report is for later.
+    Progress,
     /// A terminal: the report in place, and for good at the end.
     Screen(Screen, Look),
     /// A pipe or file: verdicts when they are made and when they are over, the report at the end.
@@ -28,24 +30,36 @@ impl Output {
         Self::Silent
     }
 
-    /// Chooses by the format and by what standard output is.
-    pub(super) fn start(format: Format, look: Look) -> io::Result<Self> {
+    /// For a recording.
+    pub(super) fn progress() -> Self {
+        if io::stderr().is_terminal() {
+            Self::Progress
+        } else {
+            Self::Silent
+        }
+    }
+
+    /// Chooses by the format, by what standard output is, and by whether there is something to see
+    /// before the end.
+    pub(super) fn start(format: Format, look: Look, goes_on: bool) -> io::Result<Self> {
         Ok(match format {
             Format::Json => Self::Json,
-            Format::Table if io::stdout().is_terminal() => Self::Screen(Screen::enter()?, look),
+            Format::Table if goes_on && io::stdout().is_terminal() => {
+                Self::Screen(Screen::enter()?, look)
+            }
             Format::Table => Self::Lines(look),
         })
     }
 
     /// Whether reports are shown while the watch goes on.
     pub(super) fn refreshes(&self) -> bool {
-        matches!(self, Self::Screen(..))
+        matches!(self, Self::Screen(..) | Self::Progress)
     }
 
     /// The watch has begun.
     pub(super) fn begin(&mut self, session: &Session) -> io::Result<()> {
         match self {
-            Self::Silent | Self::Screen(..) => Ok(()),
+            Self::Silent | Self::Progress | Self::Screen(..) => Ok(()),
             Self::Lines(look) => print(&table::unwatched(*look, session)),
             Self::Json => print(&json::start(session)),
         }
@@ -54,7 +68,7 @@ impl Output {
     /// Verdicts were made or have changed.
     pub(super) fn verdicts(&mut self, session: &Session, verdicts: &[Verdict]) -> io::Result<()> {
         match self {
-            Self::Silent | Self::Screen(..) => Ok(()),
+            Self::Silent | Self::Progress | Self::Screen(..) => Ok(()),
             // The report at the end has the last numbers: in a log, a line each second would bury
             // what is new.
             Self::Lines(look) => verdicts
@@ -71,6 +85,10 @@ impl Output {
     pub(super) fn refresh(&mut self, report: &Report) -> io::Result<()> {
         match self {
             Self::Screen(screen, look) => screen.draw(&table::render(*look, report)),
+            Self::Progress => {
+                // One line that replaces itself, and is gone at the end.
+                write!(io::stderr(), "\r{}\x1b[K", recording::progress(report))
+            }
             Self::Silent | Self::Lines(_) | Self::Json => Ok(()),
         }
     }
@@ -79,6 +97,7 @@ impl Output {
     pub(super) fn end(self, report: &Report) -> io::Result<()> {
         match self {
             Self::Silent => Ok(()),
+            Self::Progress => write!(io::stderr(), "\r\x1b[K"),
             Self::Screen(screen, look) => {
                 drop(screen);
                 print(&table::render(look, report))

@@ -1,19 +1,25 @@
 //! The loop of a watch: brings events, facts and ticks to the engine in one order, and what it
 //! concludes to the output; never interprets either.
 
-use std::{future::pending, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{self, UnboundedReceiver},
-    time::{self, Instant, MissedTickBehavior},
+    time::{self, MissedTickBehavior},
 };
 
-use super::{feed::Feed, output::Output, ready_file::ReadyFile};
+use super::{
+    feed::Feed,
+    output::Output,
+    ready_file::ReadyFile,
+    recorder::{self, Recorder, Recording, Stopped, Summary},
+    stop::Stop,
+};
 use crate::{
     analysis::{Engine, Report, Thresholds},
+    cli::{ScopeArgs, ThresholdArgs},
     host::{
         lookup::{self, Lookups},
         procfs::Procfs,
@@ -35,6 +41,31 @@ pub(super) struct Watch {
     /// How often the report is shown anew.
     pub(super) interval: Duration,
     pub(super) ready_file: Option<PathBuf>,
+    /// What is recorded beside.
+    pub(super) recording: Option<Recording>,
+    /// Whether there is nothing else to do than to record.
+    pub(super) only_records: bool,
+}
+
+impl Watch {
+    /// A watch of this scope that nothing is recorded of.
+    pub(super) fn new(scope: &ScopeArgs, thresholds: &ThresholdArgs) -> Self {
+        Self {
+            thresholds: thresholds.over(Thresholds::default()),
+            duration: scope.duration,
+            interval: Duration::from_secs(1),
+            ready_file: scope.ready_file.clone(),
+            recording: None,
+            only_records: false,
+        }
+    }
+}
+
+/// What a watch came to.
+pub(super) struct Ended {
+    pub(super) report: Report,
+    /// Of the recording, if there was one.
+    pub(super) recorded: Option<Summary>,
 }
 
 /// A watch that is going on.
@@ -94,9 +125,13 @@ impl<'a> Pump<'a> {
             },
         )
         .context("cannot start the thread for look-ups")?;
-        let mut feed = Feed::new(Engine::new(watch.thresholds), own_netns, lookups);
-        feed.engine
-            .apply(&Input::Session(Box::new(session.clone())));
+        let recorder = watch.recording.clone().map(|recording| {
+            let thresholds = serde_json::to_value(watch.thresholds)?;
+            Recorder::create(recording, recorder::head(&session, thresholds))
+        });
+        let engine = Engine::new(watch.thresholds);
+        let mut feed = Feed::new(engine, recorder.transpose()?, own_netns, lookups);
+        feed.apply(&Input::Session(Box::new(session.clone())));
         let kernel_log = live.logger();
         Ok(Self {
             watch,
@@ -111,7 +146,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Pumps until the time is over or a signal comes; gives the last report.
-    pub(super) async fn run(mut self) -> Result<Report> {
+    pub(super) async fn run(mut self) -> Result<Ended> {
         let mut stop = Stop::new(self.watch.duration)?;
         let _ready = self
             .watch
@@ -131,18 +166,23 @@ impl<'a> Pump<'a> {
                 // not keep it from its turn.
                 biased;
                 () = stop.wait() => break,
-                _ = tick.tick() => self.conclude()?,
+                _ = tick.tick() => {
+                    self.conclude()?;
+                    if self.watch.only_records && self.recording_stopped().is_some() {
+                        break;
+                    }
+                }
                 batch = self.drain.next() => match batch {
                     Some(batch) => self.feed.batch(&batch),
                     None => anyhow::bail!("the ring buffer can no longer be read"),
                 },
-                Some(fact) = self.facts.recv() => self.feed.engine.apply(&fact),
+                Some(fact) = self.facts.recv() => self.feed.apply(&fact),
                 _ = refresh.tick(), if self.output.refreshes() => {
                     self.output.refresh(&self.feed.engine.report())?;
                 }
             }
         }
-        self.finish().await
+        Box::pin(self.finish()).await
     }
 
     /// A tick: events up to its time first, then the exact totals of the tick before and the losses,
@@ -165,11 +205,15 @@ impl<'a> Pump<'a> {
                 .read_totals(session::now(), &self.live.processes());
         }
         let verdicts = self.feed.engine.take_verdict_updates();
+        // What leads to a new verdict is what the recording is for: no crash shall lose it.
+        if verdicts.iter().any(|verdict| verdict.update == 0) {
+            self.feed.flush_recording();
+        }
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
     /// The last conclusion, with all that is still on its way.
-    async fn finish(mut self) -> Result<Report> {
+    async fn finish(mut self) -> Result<Ended> {
         // The last listing and the last totals come before the end, so that every connection and
         // descriptor in them has its events.
         self.feed.end_lookups();
@@ -183,14 +227,21 @@ impl<'a> Pump<'a> {
             self.feed.batch(&batch);
         }
         while let Some(fact) = self.facts.recv().await {
-            self.feed.engine.apply(&fact);
+            self.feed.apply(&fact);
         }
         self.feed.apply_totals(end);
         self.feed.losses(self.live.losses()?);
         self.feed.tick(end);
         let verdicts = self.feed.engine.take_last_verdict_updates();
         self.output.verdicts(&self.session, &verdicts)?;
-        Ok(self.feed.engine.report())
+        Ok(Ended {
+            report: self.feed.engine.report(),
+            recorded: self.feed.end_recording(),
+        })
+    }
+
+    fn recording_stopped(&self) -> Option<&Stopped> {
+        self.feed.recorder().and_then(Recorder::stopped)
     }
 }
 
@@ -206,36 +257,4 @@ fn no_sock_diag(options: &live::Options) -> Option<HookState> {
         provides: "TIME_WAIT sockets and connections from before the start".to_owned(),
         reason: error.to_string(),
     })
-}
-
-/// What ends a watch.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    deadline: Option<Instant>,
-}
-
-impl Stop {
-    fn new(duration: Option<Duration>) -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            deadline: duration.map(|duration| Instant::now() + duration),
-        })
-    }
-
-    async fn wait(&mut self) {
-        let deadline = self.deadline;
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = async move {
-                match deadline {
-                    Some(deadline) => time::sleep_until(deadline).await,
-                    None => pending().await,
-                }
-            } => {}
-        }
-    }
 }

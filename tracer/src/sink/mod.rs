@@ -8,6 +8,7 @@ mod escape;
 mod grid;
 pub mod json;
 mod look;
+pub mod recording;
 pub mod screen;
 mod sentence;
 pub mod table;

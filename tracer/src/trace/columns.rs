@@ -222,9 +222,10 @@ impl<N: Names> Kind for Name<N> {
             .map(|(number, name)| {
                 let is_it = |our: &String| Some(our.as_str()) == name;
                 // A file of this version has each where we have it.
-                let place = match ours.get(number).is_some_and(is_it) {
-                    true => number,
-                    false => ours.iter().position(is_it)?,
+                let place = if ours.get(number).is_some_and(is_it) {
+                    number
+                } else {
+                    ours.iter().position(is_it)?
                 };
                 u8::try_from(place).ok()
             })
@@ -326,17 +327,17 @@ macro_rules! columns {
 
         /// The rows of a batch that is being built.
         pub(super) struct Rows {
-            rows: usize,
+            begun: usize,
             $(pub(super) $name: Building<$kind>,)+
         }
 
         impl Rows {
             pub(super) fn new() -> Self {
-                Self { rows: 0, $($name: Building::new(),)+ }
+                Self { begun: 0, $($name: Building::new(),)+ }
             }
 
             fn arrays(&mut self) -> Vec<ArrayRef> {
-                let rows = std::mem::take(&mut self.rows);
+                let rows = std::mem::take(&mut self.begun);
                 vec![$(self.$name.finish(rows)),+]
             }
         }
@@ -468,16 +469,16 @@ columns! {
 impl Rows {
     /// Begins a row, and gives its number.
     pub(super) fn begin(&mut self, kind: names::RowKind, ts: u64) -> usize {
-        let row = self.rows;
+        let row = self.begun;
         self.kind.set(row, kind);
         self.ts.set(row, ts);
-        self.rows += 1;
+        self.begun += 1;
         row
     }
 
     /// How many rows have been begun.
     pub(super) const fn len(&self) -> usize {
-        self.rows
+        self.begun
     }
 
     /// Takes the rows as a batch.

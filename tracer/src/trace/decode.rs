@@ -45,7 +45,7 @@ impl Decoder {
             }
             let head = Row {
                 batch,
-                row: *row,
+                at: *row,
                 end,
             };
             let input = self.input(head).transpose();
@@ -61,10 +61,10 @@ impl Decoder {
 
     /// `None` is of a kind that a newer version may have added.
     fn input(&mut self, row: Row<'_>) -> Result<Option<Input>, &'static str> {
-        let Some(kind) = row.batch.kind.get(row.row) else {
+        let Some(kind) = row.batch.kind.get(row.at) else {
             return Ok(None);
         };
-        let at = Nanos(row.batch.ts.get(row.row).ok_or("it has no time")?);
+        let at = Nanos(row.batch.ts.get(row.at).ok_or("it has no time")?);
         let fact = match kind {
             RowKind::Event(kind) => return Ok(Some(Input::Event(self.event(row, at, kind)?))),
             RowKind::Tick => return Ok(Some(Input::Tick(at))),
@@ -98,7 +98,7 @@ impl Decoder {
     }
 
     fn event(&mut self, row: Row<'_>, ts: Nanos, kind: EventKind) -> Result<Event, &'static str> {
-        let Row { batch, row: r, .. } = row;
+        let Row { batch, at: r, .. } = row;
         let pid = Pid(batch.pid.get(r).unwrap_or_default());
         let body = match kind {
             EventKind::TcpConnect => self.tcp(row, TcpAction::Connect)?,
@@ -133,7 +133,7 @@ impl Decoder {
     }
 
     fn tcp(&mut self, row: Row<'_>, action: TcpAction) -> Result<EventBody, &'static str> {
-        let Row { batch, row: r, .. } = row;
+        let Row { batch, at: r, .. } = row;
         let (local, remote) = self.ends(row)?;
         Ok(EventBody::Tcp(TcpEvent {
             action,
@@ -153,7 +153,7 @@ impl Decoder {
     }
 
     fn ends(&mut self, row: Row<'_>) -> Result<(Endpoint, Endpoint), &'static str> {
-        let Row { batch, row: r, .. } = row;
+        let Row { batch, at: r, .. } = row;
         let local = Endpoint {
             addr: self.laddr.get(&batch.laddr, r)?,
             port: batch.lport.get(r).unwrap_or_default(),
@@ -177,7 +177,7 @@ impl Decoder {
         mut all: [u64; COUNTERS],
     ) -> Result<HostFact, &'static str> {
         let pid = Pid(pid(row)?);
-        let start_ns = row.batch.start.get(row.row).unwrap_or_default();
+        let start_ns = row.batch.start.get(row.at).unwrap_or_default();
         numbers(row, 0, &mut all)?;
         self.counters.insert(pid, all);
         if self.counters.len() > REMEMBERED_MAX {
@@ -190,10 +190,10 @@ impl Decoder {
     fn socket(&mut self, row: Row<'_>) -> Result<SocketRow, &'static str> {
         let (local, remote) = self.ends(row)?;
         Ok(SocketRow {
-            cookie: Cookie(row.batch.cookie.get(row.row).unwrap_or_default()),
+            cookie: Cookie(row.batch.cookie.get(row.at).unwrap_or_default()),
             local,
             remote,
-            state: state(row.batch.new_state.get(row.row))?,
+            state: state(row.batch.new_state.get(row.at))?,
         })
     }
 
@@ -210,7 +210,7 @@ impl Decoder {
         let mut come = Vec::new();
         for item in row.items() {
             let socket = self.socket(item)?;
-            match item.batch.kind.get(item.row) {
+            match item.batch.kind.get(item.at) {
                 Some(RowKind::TimeWaitSocket) => come.push(socket),
                 Some(RowKind::TimeWaitSocketGone) => gone.push(socket),
                 _ => return Err("an item is no socket"),
@@ -235,16 +235,16 @@ impl Decoder {
 #[derive(Clone, Copy)]
 struct Row<'a> {
     batch: &'a Batch,
-    row: usize,
+    at: usize,
     end: usize,
 }
 
 impl<'a> Row<'a> {
     fn items(self) -> impl Iterator<Item = Row<'a>> {
-        (self.row + 1..self.end).map(move |row| Row {
+        (self.at + 1..self.end).map(move |at| Row {
             batch: self.batch,
-            row,
-            end: row + 1,
+            at,
+            end: at + 1,
         })
     }
 }
@@ -252,7 +252,7 @@ impl<'a> Row<'a> {
 /// Replaces the numbers that items tell.
 fn numbers(row: Row<'_>, first_name: u8, all: &mut [u64]) -> Result<(), &'static str> {
     for item in row.items() {
-        let name = item.batch.name.get(item.row);
+        let name = item.batch.name.get(item.at);
         // A counter that a newer version has added is of no use here.
         let Some(place) = name.and_then(|name| name.checked_sub(first_name)) else {
             continue;
@@ -261,7 +261,7 @@ fn numbers(row: Row<'_>, first_name: u8, all: &mut [u64]) -> Result<(), &'static
             *slot = item
                 .batch
                 .value
-                .get(item.row)
+                .get(item.at)
                 .ok_or("an item has no value")?;
         }
     }
@@ -269,11 +269,11 @@ fn numbers(row: Row<'_>, first_name: u8, all: &mut [u64]) -> Result<(), &'static
 }
 
 fn pid(row: Row<'_>) -> Result<u32, &'static str> {
-    row.batch.pid.get(row.row).ok_or("it has no process")
+    row.batch.pid.get(row.at).ok_or("it has no process")
 }
 
 fn netns(row: Row<'_>) -> Result<Netns, &'static str> {
-    let netns = row.batch.netns.get(row.row);
+    let netns = row.batch.netns.get(row.at);
     netns.map(Netns).ok_or("it has no network namespace")
 }
 
@@ -286,7 +286,7 @@ fn comm(column: &Reading<Text>, row: usize) -> Comm {
 }
 
 fn fd(row: Row<'_>, action: FdAction) -> Result<EventBody, &'static str> {
-    let Row { batch, row: r, .. } = row;
+    let Row { batch, at: r, .. } = row;
     Ok(EventBody::Fd(FdEvent {
         action,
         fd: batch.fd.get(r),
@@ -304,7 +304,7 @@ fn fd(row: Row<'_>, action: FdAction) -> Result<EventBody, &'static str> {
 }
 
 fn seen(row: Row<'_>) -> Result<EventBody, &'static str> {
-    let Row { batch, row: r, .. } = row;
+    let Row { batch, at: r, .. } = row;
     Ok(EventBody::Process(ProcessSeen {
         start: Nanos(batch.start.get(r).unwrap_or_default()),
         cgroup_id: batch.cgroup_id.get(r).unwrap_or_default(),
@@ -320,7 +320,7 @@ fn seen(row: Row<'_>) -> Result<EventBody, &'static str> {
 }
 
 fn process(row: Row<'_>) -> Result<ProcessFact, &'static str> {
-    let Row { batch, row: r, .. } = row;
+    let Row { batch, at: r, .. } = row;
     let text = |column: &Reading<Text>| column.get(r).map(str::to_owned);
     Ok(ProcessFact {
         pid: Pid(pid(row)?),
@@ -336,7 +336,7 @@ fn process(row: Row<'_>) -> Result<ProcessFact, &'static str> {
 }
 
 fn descriptors(row: Row<'_>) -> Result<DescriptorFact, &'static str> {
-    let Row { batch, row: r, .. } = row;
+    let Row { batch, at: r, .. } = row;
     Ok(DescriptorFact {
         pid: Pid(pid(row)?),
         open: batch.fds_open.get(r).ok_or("it has no descriptors")?,

@@ -4,6 +4,7 @@
 //! A trace is an Arrow IPC stream with one flat schema. Most inputs are a row; one that holds a list
 //! is a row that says how many follow, and a row for each. `docs/trace.md` explains every column.
 
+mod baseline;
 mod columns;
 mod decode;
 mod encode;
@@ -11,11 +12,14 @@ mod format;
 mod frame;
 mod names;
 mod reader;
+mod set;
 mod writer;
 
+pub use baseline::Baseline;
 pub use columns::{DICTIONARY, DictionaryEntry};
 pub use format::{Head, Part, VERSION};
 pub use reader::{Ending, Reader, TraceError};
+pub use set::{Gap, SetError, TraceSet};
 pub use writer::{Batching, Writer};
 
 #[cfg(test)]

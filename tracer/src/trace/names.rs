@@ -101,6 +101,18 @@ impl RowKind {
     }
 }
 
+/// How many of the names are those of events.
+const EVENTS: u8 = number(EventKind::COUNT);
+
+/// A count as a name's number, which is one byte.
+const fn number(count: usize) -> u8 {
+    assert!(count <= 255, "a name's number is one byte");
+    #[expect(clippy::cast_possible_truncation, reason = "just checked")]
+    {
+        count as u8
+    }
+}
+
 /// The names of [`RowKind`].
 pub(super) struct RowKinds;
 
@@ -120,16 +132,16 @@ impl Names for RowKinds {
         if let RowKind::Event(kind) = value {
             return kind as u8;
         }
-        let place = RowKind::OTHERS.iter().position(|kind| *kind == value);
-        // Twelve and fourteen fit.
-        (EventKind::COUNT + place.unwrap_or_default()) as u8
+        let mut others = (EVENTS..).zip(RowKind::OTHERS);
+        let found = others.find_map(|(number, kind)| (kind == value).then_some(number));
+        found.unwrap_or_default()
     }
 
     fn value(number: u8) -> Option<RowKind> {
         match EventKind::from_number(number) {
             Some(kind) => Some(RowKind::Event(kind)),
             None => usize::from(number)
-                .checked_sub(EventKind::COUNT)
+                .checked_sub(usize::from(EVENTS))
                 .and_then(|place| RowKind::OTHERS.get(place).copied()),
         }
     }
@@ -424,14 +436,12 @@ pub(super) struct Items;
 
 impl Items {
     /// Where the loss counters begin.
-    pub(super) const LOSSES_AT: u8 = COUNTERS as u8;
+    pub(super) const LOSSES_AT: u8 = number(COUNTERS);
     /// The lowest port of a range.
-    pub(super) const LOW: u8 = Self::LOSSES_AT + LOSSES as u8;
+    pub(super) const LOW: u8 = number(COUNTERS + LOSSES);
     /// The highest port of a range.
     pub(super) const HIGH: u8 = Self::LOW + 1;
 }
-
-const _: () = assert!(COUNTERS + LOSSES + 2 <= 256, "a name's number is one byte");
 
 impl Names for Items {
     type Value = u8;

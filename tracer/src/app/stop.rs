@@ -1,0 +1,43 @@
+//! What ends a watch or a replay: Ctrl-C, a request to terminate, or the time; never how it ends.
+
+use std::{future::pending, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{self, Instant},
+};
+
+/// What ends a watch.
+pub(super) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    /// Listens for signals, and for the end of this time if there is one.
+    pub(super) fn new(duration: Option<Duration>) -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            deadline: duration.map(|duration| Instant::now() + duration),
+        })
+    }
+
+    /// Returns when it is time to stop.
+    pub(super) async fn wait(&mut self) {
+        let deadline = self.deadline;
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = async move {
+                match deadline {
+                    Some(deadline) => time::sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            } => {}
+        }
+    }
+}
