@@ -15,7 +15,7 @@ use crate::{
     sink::ColorWhen,
 };
 
-pub use record::{KeepArgs, OutputArgs, Rotation};
+pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use traces::{Moment, Speed, TraceArgs};
 
 /// The codes that tracer ends with.
@@ -55,6 +55,8 @@ Examples:
   Keep the evidence: record until Ctrl-C, then look at it again, on any machine, without root:
       sudo tracer record -o incident.arrows
       tracer replay incident.arrows --port 2181
+  Run all the time, and keep the five minutes before each fault:
+      sudo tracer record --flight 5m --dump-dir /var/lib/tracer
   Whose are these TIME_WAIT sockets?
       sudo tracer timewait --port 2181
   What can tracer do on this machine, and what is missing?
@@ -111,8 +113,16 @@ pub enum Command {
     /// The trace holds every event and fact that a report is made of, and is an Arrow stream that
     /// pandas, Polars and others open too (see docs/trace.md). What was written stays readable if
     /// tracer is killed. Ctrl-C ends it in order.
+    ///
+    /// With --flight it can run all the time: it keeps the last minutes in memory, and writes them
+    /// when there is a verdict.
     #[command(after_long_help = EXAMPLES)]
     Record(Box<RecordArgs>),
+    /// Ask a running tracer with a flight recorder for a dump of the last minutes
+    ///
+    /// The tracer is one that was started with --flight. Prints the path of the trace that it wrote.
+    #[command(after_long_help = EXAMPLES)]
+    Dump(DumpArgs),
     /// Show what a trace says, as `tracer watch` would have shown it
     ///
     /// The same inputs go through the same analysis: the report is the live one. Thresholds are those
@@ -197,6 +207,9 @@ pub struct WatchArgs {
     /// How large that may get.
     #[command(flatten)]
     pub keep: KeepArgs,
+    /// What is kept in memory.
+    #[command(flatten)]
+    pub flight: FlightArgs,
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,
@@ -219,15 +232,18 @@ pub struct ViewArgs {
 /// What `tracer record` is to record.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// Where it goes.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    /// Write the trace to this file
+    #[arg(short, long, value_name = "FILE", required_unless_present = "flight")]
+    pub output: Option<PathBuf>,
     /// What is recorded.
     #[command(flatten)]
     pub scope: ScopeArgs,
     /// How large it may get.
     #[command(flatten)]
     pub keep: KeepArgs,
+    /// What is kept in memory.
+    #[command(flatten)]
+    pub flight: FlightArgs,
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,
@@ -398,7 +414,8 @@ fn text(span: Nanos) -> String {
     humantime::format_duration(Duration::from_nanos(span.0)).to_string()
 }
 
-fn nanos(time: Duration) -> Nanos {
+/// A time as the engine counts it.
+pub(crate) fn nanos(time: Duration) -> Nanos {
     Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 

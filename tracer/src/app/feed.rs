@@ -5,7 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use tracer_common::ProcessCounters;
 
-use super::recorder::{Recorder, Summary};
+use super::{
+    flight::{FlightRecorder, Tally},
+    recorder::{Recorder, Summary},
+};
 use crate::{
     analysis::Engine,
     host::lookup::{Lookups, Request},
@@ -33,6 +36,7 @@ struct Totals {
 pub(super) struct Feed {
     pub(super) engine: Engine,
     recorder: Option<Recorder>,
+    flight: Option<FlightRecorder>,
     processes: HashMap<Pid, Known>,
     own_netns: Option<Netns>,
     undecodable: u64,
@@ -53,12 +57,14 @@ impl Feed {
     pub(super) fn new(
         engine: Engine,
         recorder: Option<Recorder>,
+        flight: Option<FlightRecorder>,
         own_netns: Option<Netns>,
         lookups: Lookups,
     ) -> Self {
         Self {
             engine,
             recorder,
+            flight,
             processes: HashMap::new(),
             own_netns,
             undecodable: 0,
@@ -75,6 +81,9 @@ impl Feed {
         self.engine.apply(input);
         if let Some(recorder) = &mut self.recorder {
             recorder.push(input);
+        }
+        if let Some(flight) = &mut self.flight {
+            flight.push(input);
         }
     }
 
@@ -210,6 +219,16 @@ impl Feed {
     /// The recording, if there is one.
     pub(super) const fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
+    }
+
+    /// The flight recorder, if there is one.
+    pub(super) const fn flight(&mut self) -> Option<&mut FlightRecorder> {
+        self.flight.as_mut()
+    }
+
+    /// Ends the flight recorder's dumps, if there is one.
+    pub(super) fn end_flight(&mut self) -> Option<Tally> {
+        self.flight.take().map(FlightRecorder::finish)
     }
 
     /// Makes sure that what was recorded so far stays.

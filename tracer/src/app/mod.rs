@@ -1,6 +1,9 @@
 //! What each subcommand does, put together from all other parts; never what they do themselves.
 
+mod calls;
+mod control;
 mod feed;
+mod flight;
 mod output;
 mod pump;
 mod ready_file;
@@ -17,8 +20,8 @@ use anyhow::{Context as _, Result};
 use crate::{
     analysis::{Report, Thresholds},
     cli::{
-        AttachMode, Cli, Command, CostArgs, DoctorArgs, Format, ScopeArgs, TimewaitArgs, WatchArgs,
-        exit,
+        AttachMode, Cli, Command, CostArgs, DoctorArgs, DumpArgs, Format, ScopeArgs, TimewaitArgs,
+        WatchArgs, exit,
     },
     doctor, host,
     model::Selection,
@@ -38,6 +41,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let ended = match &cli.command {
         Command::Watch(args) => watch(args, look),
         Command::Record(args) => record::record(args),
+        Command::Dump(args) => dump(args),
         Command::Replay(args) => replay::replay(args, look),
         Command::Timewait(args) => list_time_wait(args, look),
         Command::Doctor(args) => examine(args),
@@ -100,14 +104,12 @@ fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
             path,
             keep: args.keep.clone(),
         }),
-        ..Watch::new(&args.scope, &args.thresholds)
+        ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };
     let mut output = Output::start(args.view.format, look, true)?;
     let ended = pump(&scope_options(&args.scope, &args.cost)?, watch, &mut output)?;
     output.end(&ended.report)?;
-    if let Some(summary) = &ended.recorded {
-        record::tell(summary);
-    }
+    record::tell(&ended);
     Ok(code(&args.scope, &ended.report))
 }
 
@@ -146,6 +148,7 @@ fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
         interval: Duration::from_secs(1),
         ready_file: args.ready_file.clone(),
         recording: None,
+        flight: None,
         only_records: false,
     };
     if !args.watch_for.is_zero() && args.format == Format::Table {
@@ -179,13 +182,24 @@ fn examine(args: &DoctorArgs) -> Result<u8> {
     })
 }
 
+/// Asks another tracer for a dump, and prints where it is.
+fn dump(args: &DumpArgs) -> Result<u8> {
+    let path = runtime()?.block_on(control::ask(&args.control))?;
+    print(&(path + "\n"))?;
+    Ok(exit::CLEAN)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")
+}
+
 /// Attaches, then pumps until the watch ends; gives the last report.
 fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<Ended> {
     let (live, drain) = attach(options)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let runtime = runtime()?;
     let pump = Pump::start(options, watch, live, drain, output)?;
     runtime.block_on(Box::pin(pump.run()))
 }

@@ -11,7 +11,9 @@ use tokio::{
 };
 
 use super::{
+    calls::{Call, Calls},
     feed::Feed,
+    flight::{FlightRecorder, Tally},
     output::Output,
     ready_file::ReadyFile,
     recorder::{self, Recorder, Recording, Stopped, Summary},
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::{
     analysis::{Engine, Report, Thresholds},
-    cli::{ScopeArgs, ThresholdArgs},
+    cli::{FlightArgs, ScopeArgs, ThresholdArgs, nanos},
     host::{
         lookup::{self, Lookups},
         procfs::Procfs,
@@ -43,19 +45,22 @@ pub(super) struct Watch {
     pub(super) ready_file: Option<PathBuf>,
     /// What is recorded beside.
     pub(super) recording: Option<Recording>,
+    /// What is kept in memory.
+    pub(super) flight: Option<FlightArgs>,
     /// Whether there is nothing else to do than to record.
     pub(super) only_records: bool,
 }
 
 impl Watch {
     /// A watch of this scope that nothing is recorded of.
-    pub(super) fn new(scope: &ScopeArgs, thresholds: &ThresholdArgs) -> Self {
+    pub(super) fn new(scope: &ScopeArgs, thresholds: &ThresholdArgs, flight: &FlightArgs) -> Self {
         Self {
             thresholds: thresholds.over(Thresholds::default()),
             duration: scope.duration,
             interval: Duration::from_secs(1),
             ready_file: scope.ready_file.clone(),
             recording: None,
+            flight: Some(flight.clone()).filter(|flight| flight.flight.is_some()),
             only_records: false,
         }
     }
@@ -66,6 +71,8 @@ pub(super) struct Ended {
     pub(super) report: Report,
     /// Of the recording, if there was one.
     pub(super) recorded: Option<Summary>,
+    /// Of the flight recorder's dumps, if there was one.
+    pub(super) dumped: Option<Tally>,
 }
 
 /// A watch that is going on.
@@ -125,12 +132,21 @@ impl<'a> Pump<'a> {
             },
         )
         .context("cannot start the thread for look-ups")?;
-        let recorder = watch.recording.clone().map(|recording| {
-            let thresholds = serde_json::to_value(watch.thresholds)?;
-            Recorder::create(recording, recorder::head(&session, thresholds))
-        });
+        let head = recorder::head(&session, serde_json::to_value(watch.thresholds)?);
+        let recorder = watch.recording.clone();
+        let recorder = recorder.map(|recording| Recorder::create(recording, head.clone()));
+        let flight = watch.flight.clone();
+        let flight = flight.and_then(|args| Some((args.flight?, args)));
+        let flight =
+            flight.map(|(window, args)| FlightRecorder::start(args, nanos(window), head.clone()));
         let engine = Engine::new(watch.thresholds);
-        let mut feed = Feed::new(engine, recorder.transpose()?, own_netns, lookups);
+        let mut feed = Feed::new(
+            engine,
+            recorder.transpose()?,
+            flight.transpose()?,
+            own_netns,
+            lookups,
+        );
         feed.apply(&Input::Session(Box::new(session.clone())));
         let kernel_log = live.logger();
         Ok(Self {
@@ -148,6 +164,7 @@ impl<'a> Pump<'a> {
     /// Pumps until the time is over or a signal comes; gives the last report.
     pub(super) async fn run(mut self) -> Result<Ended> {
         let mut stop = Stop::new(self.watch.duration)?;
+        let mut calls = Calls::listen(self.watch.flight.as_ref()).await?;
         let _ready = self
             .watch
             .ready_file
@@ -177,6 +194,7 @@ impl<'a> Pump<'a> {
                     None => anyhow::bail!("the ring buffer can no longer be read"),
                 },
                 Some(fact) = self.facts.recv() => self.feed.apply(&fact),
+                call = calls.next() => self.dump(call),
                 _ = refresh.tick(), if self.output.refreshes() => {
                     self.output.refresh(&self.feed.engine.report())?;
                 }
@@ -209,6 +227,9 @@ impl<'a> Pump<'a> {
         if verdicts.iter().any(|verdict| verdict.update == 0) {
             self.feed.flush_recording();
         }
+        if let Some(flight) = self.feed.flight() {
+            flight.tick(&self.session, &verdicts);
+        }
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
@@ -237,7 +258,18 @@ impl<'a> Pump<'a> {
         Ok(Ended {
             report: self.feed.engine.report(),
             recorded: self.feed.end_recording(),
+            dumped: self.feed.end_flight(),
         })
+    }
+
+    fn dump(&mut self, call: Call) {
+        let Some(flight) = self.feed.flight() else {
+            return;
+        };
+        match call {
+            Call::Signal => flight.dump_now("SIGUSR1", None),
+            Call::Asked(asker) => flight.dump_now("tracer dump", Some(asker)),
+        }
     }
 
     fn recording_stopped(&self) -> Option<&Stopped> {

@@ -6,7 +6,7 @@ use super::{
     code,
     output::Output,
     pump,
-    pump::Watch,
+    pump::{Ended, Watch},
     recorder::{Recording, Stopped, Summary},
     scope_options,
 };
@@ -18,29 +18,41 @@ use crate::{
 /// Records until the watch ends; gives the code to end with.
 pub(super) fn record(args: &RecordArgs) -> Result<u8> {
     let watch = Watch {
-        recording: Some(Recording {
-            path: args.output.output.clone(),
+        recording: args.output.clone().map(|path| Recording {
+            path,
             keep: args.keep.clone(),
         }),
         only_records: true,
-        ..Watch::new(&args.scope, &args.thresholds)
+        ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };
     let mut output = Output::progress();
     let ended = pump(&scope_options(&args.scope, &args.cost)?, watch, &mut output)?;
     output.end(&ended.report)?;
-    let Some(summary) = &ended.recorded else {
-        return Ok(exit::FAILURE);
-    };
-    tell(summary);
+    tell(&ended);
     eprintln!("{}", recording::found(&ended.report));
-    Ok(match summary.stopped {
+    let stopped = ended
+        .recorded
+        .as_ref()
+        .and_then(|summary| summary.stopped.as_ref());
+    Ok(match stopped {
         Some(Stopped::Failed(_)) => exit::FAILURE,
         Some(Stopped::Full) | None => code(&args.scope, &ended.report),
     })
 }
 
-/// Says on standard error what was recorded.
-pub(super) fn tell(summary: &Summary) {
+/// Says on standard error what was recorded and dumped.
+pub(super) fn tell(ended: &Ended) {
+    if let Some(summary) = &ended.recorded {
+        tell_recorded(summary);
+    }
+    if let Some(tally) = &ended.dumped {
+        let failed = tally.failed.len() as u64;
+        let dumps = recording::dumps(&tally.written, tally.joined, tally.held_back, failed);
+        eprintln!("{dumps}");
+    }
+}
+
+fn tell_recorded(summary: &Summary) {
     let Summary {
         files,
         removed,

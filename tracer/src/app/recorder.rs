@@ -231,9 +231,14 @@ fn drop_half_a_batch(file: io::Result<File>, whole_batches: u64) {
     let _ = file.and_then(|file| file.set_len(whole_batches));
 }
 
-/// Creates a trace. It tells of command lines, so only its owner may read it: who called sudo, so that
-/// a replay needs no root.
-pub(super) fn begin(path: &Path, head: &Head) -> io::Result<Writer<File>> {
+/// Begins a trace in a file that does not exist yet.
+fn begin(path: &Path, head: &Head) -> io::Result<Writer<File>> {
+    Writer::new(create_file(path)?, head, Batching::default())
+}
+
+/// Creates a trace's file. It tells of command lines, so only its owner may read it: who called sudo,
+/// so that a replay needs no root.
+pub(super) fn create_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -251,7 +256,7 @@ pub(super) fn begin(path: &Path, head: &Head) -> io::Result<Writer<File>> {
         // Without the right to give it away it stays ours.
         let _ = fchown(&file, Some(uid), Some(gid));
     }
-    Writer::new(file, head, Batching::default())
+    Ok(file)
 }
 
 /// The head of a recording.

@@ -1,15 +1,13 @@
 //! Shows a trace as the live watch would have: the same engine, the same output; never a conclusion
 //! of its own.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::time::{Instant, sleep_until};
 
 use super::{output::Output, stop::Stop, traces::Traces};
 use crate::{
     analysis::{Engine, Report, Thresholds, report::Verdict},
-    cli::{ReplayArgs, Speed, exit},
+    cli::{ReplayArgs, Speed, exit, nanos},
     model::{Input, Nanos, Session},
     sink::Look,
 };
@@ -21,11 +19,7 @@ pub(super) fn replay(args: &ReplayArgs, look: Look) -> Result<u8> {
     // As fast as it goes there is nothing to look at but the end.
     let is_shown = args.speed != Speed::Max;
     let mut output = Output::start(args.view.format, look, is_shown)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
-    let report = runtime.block_on(show(args, thresholds, &mut traces, &mut output))?;
+    let report = super::runtime()?.block_on(show(args, thresholds, &mut traces, &mut output))?;
     output.end(&report)?;
     let code = if args.fail_on_verdict && !report.verdicts.is_empty() {
         exit::VERDICT
@@ -74,7 +68,7 @@ async fn show(
                     () = stop.wait() => break,
                     () = pace.wait_for(now) => {}
                 }
-                let due = shown.is_none_or(|shown| now.since(shown) >= span(args.view.interval));
+                let due = shown.is_none_or(|shown| now.since(shown) >= nanos(args.view.interval));
                 if output.refreshes() && due {
                     shown = Some(now);
                     output.refresh(&report(&engine, wanted))?;
@@ -93,10 +87,6 @@ fn report(engine: &Engine, wanted: impl FnMut(&Verdict) -> bool) -> Report {
     let mut report = engine.report();
     report.verdicts.retain(wanted);
     report
-}
-
-fn span(time: Duration) -> Nanos {
-    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Keeps a replay as fast as was asked for.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::positive_time;
+use super::{positive_time, verdict_name};
 
 /// How large a recording may get.
 #[derive(Clone, Debug, Default, Args)]
@@ -68,12 +68,53 @@ fn rotation(text: &str) -> Result<Rotation, String> {
         .map_err(|_| "expected a size such as 100M, or a time such as 1h".to_owned())
 }
 
-/// What `tracer record` is told beside what it shares with `tracer watch`.
+/// Where `tracer dump` finds a tracer with a flight recorder.
+pub const CONTROL_PATH: &str = "/run/tracer.sock";
+
+/// The flight recorder.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Flight recorder")]
+pub struct FlightArgs {
+    /// Keep the last minutes in memory, such as 5m, and dump them when there is a verdict, at SIGUSR1,
+    /// or when `tracer dump` asks
+    #[arg(long, value_name = "TIME", value_parser = positive_time)]
+    pub flight: Option<Duration>,
+    /// Keep no more than this in memory, however short the time; what is known of processes and
+    /// sockets comes on top
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size, requires = "flight")]
+    pub flight_size: u64,
+    /// Write dumps to this folder
+    #[arg(long, value_name = "DIR", default_value = ".", requires = "flight")]
+    pub dump_dir: PathBuf,
+    /// Dump for these verdicts only, such as `flapping,fd_burst`
+    #[arg(
+        long, value_name = "NAME", value_delimiter = ',', value_parser = verdict_name,
+        requires = "flight"
+    )]
+    pub on: Vec<String>,
+    /// Go on with a dump for so long after the verdict
+    #[arg(
+        long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration,
+        requires = "flight"
+    )]
+    pub dump_after: Duration,
+    /// Dump for verdicts no more often than this; each one that makes no dump is counted
+    #[arg(
+        long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration,
+        requires = "flight"
+    )]
+    pub dump_pause: Duration,
+    /// Listen for `tracer dump` at this path
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH, requires = "flight")]
+    pub control: PathBuf,
+}
+
+/// What `tracer dump` is told.
 #[derive(Debug, Args)]
-pub struct OutputArgs {
-    /// Write the trace to this file
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+pub struct DumpArgs {
+    /// Where the tracer with the flight recorder listens
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
+    pub control: PathBuf,
 }
 
 #[cfg(test)]

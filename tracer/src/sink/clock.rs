@@ -31,6 +31,11 @@ pub(super) fn date_and_time(session: &Session, at: Nanos) -> String {
     wall(session, at).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// A moment as `20261121T140307.123Z`, for names of files.
+pub(super) fn compact(session: &Session, at: Nanos) -> String {
+    wall(session, at).strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
+}
+
 /// The wall clock's reading at a moment of the trace; its first or last year where that is beyond
 /// what a calendar holds.
 fn wall(session: &Session, at: Nanos) -> Timestamp {

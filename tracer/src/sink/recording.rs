@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use super::{
-    clock::date_and_time,
+    clock::{compact, date_and_time},
     escape::Escaped,
+    sentence,
     units::{counted, size, span},
 };
 use crate::{
-    analysis::Report,
+    analysis::{Report, report::Verdict},
     model::{Nanos, Session},
 };
 
@@ -62,6 +63,51 @@ pub fn found(report: &Report) -> String {
         counted(report.verdicts.len() as u64, "verdict"),
         counted(report.losses.total(), "event"),
     )
+}
+
+/// Why a dump was made: a verdict's name and its process.
+#[must_use]
+pub fn reason(session: &Session, verdict: &Verdict) -> String {
+    format!(
+        "{} of {} since {} UTC",
+        verdict.finding.name(),
+        sentence::who(&verdict.who),
+        date_and_time(session, verdict.first_seen),
+    )
+}
+
+/// The name of a dump that is begun at a moment, sorted by time among others.
+#[must_use]
+pub fn dump_name(session: &Session, at: Nanos) -> String {
+    format!("tracer-{}.arrows", compact(session, at))
+}
+
+/// What became of all dumps of a flight recorder.
+#[must_use]
+pub fn dumps(written: &[impl AsRef<Path>], joined: u64, held_back: u64, failed: u64) -> String {
+    let mut text = match written {
+        [] => "No dump was written".to_owned(),
+        [one] => format!("One dump was written: {}", path(one.as_ref())),
+        [first, .., last] => format!(
+            "{} dumps were written, from {} to {}",
+            written.len(),
+            path(first.as_ref()),
+            path(last.as_ref())
+        ),
+    };
+    for (count, noun, what) in [
+        (joined, "verdict", "joined one that was being written"),
+        (held_back, "verdict", "made none because the last one was too recent"),
+        (failed, "dump", "failed"),
+    ] {
+        if count > 0 {
+            text += "; ";
+            text += &counted(count, noun);
+            text += " ";
+            text += what;
+        }
+    }
+    text + "."
 }
 
 /// Where a trace lacks something.

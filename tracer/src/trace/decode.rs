@@ -19,7 +19,7 @@ use crate::model::{
 const REMEMBERED_MAX: usize = 1 << 20;
 
 /// Turns rows into inputs, and remembers what those that tell a whole table told last.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Decoder {
     counters: HashMap<Pid, [u64; COUNTERS]>,
     losses: Option<Box<[u64; LOSSES]>>,
@@ -357,7 +357,7 @@ fn ephemeral_ports(row: Row<'_>) -> Result<PortRange, &'static str> {
 }
 
 /// An address read from its text, kept because the next row mostly has the same.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct AddressCache {
     text: String,
     address: Option<IpAddr>,

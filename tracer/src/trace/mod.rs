@@ -8,6 +8,7 @@ mod baseline;
 mod columns;
 mod decode;
 mod encode;
+mod flight;
 mod format;
 mod frame;
 mod names;
@@ -17,6 +18,7 @@ mod writer;
 
 pub use baseline::Baseline;
 pub use columns::{DICTIONARY, DictionaryEntry};
+pub use flight::{Dump, Excerpt, Flight, Segment};
 pub use format::{Head, Part, VERSION};
 pub use reader::{Ending, Reader, TraceError};
 pub use set::{Gap, SetError, TraceSet};

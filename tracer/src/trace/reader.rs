@@ -76,12 +76,18 @@ pub(super) struct BatchDecoder {
 }
 
 impl BatchDecoder {
-    pub(super) fn new() -> Self {
+    /// For a stream from its begin, of which `decoder` may know what was told before.
+    pub(super) fn new(decoder: Decoder) -> Self {
         Self {
             stream: StreamDecoder::new(),
-            decoder: Decoder::default(),
+            decoder,
             batch: None,
         }
+    }
+
+    /// What is remembered of the inputs so far.
+    pub(super) const fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
     /// Takes a message. The inputs of the batch before must have been taken.
@@ -129,7 +135,7 @@ impl<R: Read> Reader<R> {
     /// Reads the head of a trace.
     pub fn open(stream: R) -> Result<Self, TraceError> {
         let mut frames = Frames::new(stream);
-        let mut batches = BatchDecoder::new();
+        let mut batches = BatchDecoder::new(Decoder::default());
         let message = match frames.next().map_err(TraceError::Io)? {
             Frame::Message(message) => message,
             Frame::Open => return Err(TraceError::Empty),

@@ -163,6 +163,6 @@ impl<W: Write> Writer<W> {
 }
 
 /// Arrow refuses no batch of ours; were it to, no disk is at fault.
-fn encoding(error: ArrowError) -> io::Error {
+pub(super) fn encoding(error: ArrowError) -> io::Error {
     io::Error::other(error)
 }
