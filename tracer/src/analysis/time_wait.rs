@@ -58,9 +58,10 @@ impl TimeWaitTable {
     ) -> Vec<TimeWaitRow> {
         let mut rows = Vec::new();
         for (netns, row) in self.sockets() {
-            let Some(found) = selected(netns, row, connections, selection) else {
+            let found = connections.owner_of(netns, row);
+            if !is_selected(row, found, selection) {
                 continue;
-            };
+            }
             let (who, attribution) = match found {
                 None => (Identity::default(), Attribution::BeforeStart),
                 Some(found) => {
@@ -92,25 +93,18 @@ pub(super) fn owners(
     connections: &Connections,
     selection: &Selection,
 ) -> impl Iterator<Item = Option<ProcessKey>> {
-    let found = |row| selected(listing.netns, row, connections, selection);
-    let found = listing.rows.iter().filter_map(found);
-    found.map(|found| found.map(|found| found.owner.process))
+    listing.rows.iter().filter_map(|row| {
+        let found = connections.owner_of(listing.netns, row);
+        is_selected(row, found, selection).then(|| found.map(|found| found.owner.process))
+    })
 }
 
-/// Who owned a socket, if anybody knows; `None` where the socket was not selected.
-fn selected(
-    netns: Netns,
-    row: &SocketRow,
-    connections: &Connections,
-    selection: &Selection,
-) -> Option<Option<Ownership>> {
+/// Whether the user selected a socket, by its ports and its owner.
+fn is_selected(row: &SocketRow, found: Option<Ownership>, selection: &Selection) -> bool {
     let wants_port = |port: u16| selection.ports.is_empty() || selection.ports.contains(&port);
     if !wants_port(row.local.port) && !wants_port(row.remote.port) {
-        return None;
+        return false;
     }
-    let found = connections.owner_of(netns, row);
     let pid = found.map(|found| found.owner.process.pid());
-    let wants_owner =
-        selection.pids.is_empty() || pid.is_some_and(|pid| selection.pids.contains(&pid));
-    wants_owner.then_some(found)
+    selection.pids.is_empty() || pid.is_some_and(|pid| selection.pids.contains(&pid))
 }

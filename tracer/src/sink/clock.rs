@@ -36,6 +36,11 @@ pub(super) fn compact(session: &Session, at: Nanos) -> String {
     wall(session, at).strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
 }
 
+/// A moment in milliseconds since 1970, for scripts that draw it.
+pub(super) fn unix_millis(session: &Session, at: Nanos) -> f64 {
+    wall(session, at).as_nanosecond() as f64 / 1e6
+}
+
 /// The wall clock's reading at a moment of the trace; its first or last year where that is beyond
 /// what a calendar holds.
 fn wall(session: &Session, at: Nanos) -> Timestamp {

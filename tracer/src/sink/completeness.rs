@@ -15,6 +15,28 @@ pub(super) fn is_complete(report: &Report) -> bool {
     !has_losses(report) && missing_hooks(&report.session) == 0
 }
 
+/// What makes the numbers less sure, in a few words; `None` where nothing does.
+pub(super) fn in_short(report: &Report) -> Option<String> {
+    if is_complete(report) {
+        return None;
+    }
+    let causes: Vec<String> = [
+        (report.losses.total(), "event", " lost"),
+        (
+            missing_hooks(&report.session) as u64,
+            "hook",
+            " not attached",
+        ),
+        (forgotten(report), "record", " forgotten"),
+        (report.losses.lookups_dropped, "look-up", " given up"),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, noun, what)| counted(count, noun) + what)
+    .collect();
+    Some(causes.join(", "))
+}
+
 /// Hooks that are not attached.
 pub(super) fn missing_hooks(session: &Session) -> usize {
     session

@@ -6,8 +6,11 @@ mod completeness;
 mod errno;
 mod escape;
 mod grid;
+pub mod html;
 pub mod json;
 mod look;
+pub mod markdown;
+mod provenance;
 pub mod recording;
 pub mod screen;
 mod sentence;
@@ -19,3 +22,4 @@ mod units;
 
 pub use escape::Escaped;
 pub use look::{ColorWhen, Look};
+pub use provenance::Provenance;

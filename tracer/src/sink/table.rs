@@ -15,7 +15,7 @@ use super::{
     grid::{Column, fit, grid, wrap},
     look::{ALARM, FAINT, Look, NAME, TITLE, WARNING},
     sentence,
-    units::{counted, span},
+    units::span,
 };
 
 /// Processes shown: the busiest; JSON has all.
@@ -60,27 +60,10 @@ pub fn unwatched(look: Look, session: &Session) -> String {
 
 /// What makes the numbers of any report less sure, in one line; empty where nothing does.
 pub(super) fn caveat(look: Look, report: &Report) -> String {
-    if completeness::is_complete(report) {
+    let Some(causes) = completeness::in_short(report) else {
         return String::new();
-    }
-    let causes: Vec<String> = [
-        (report.losses.total(), "event", " lost"),
-        (
-            completeness::missing_hooks(&report.session) as u64,
-            "hook",
-            " not attached",
-        ),
-        (completeness::forgotten(report), "record", " forgotten"),
-        (report.losses.lookups_dropped, "look-up", " given up"),
-    ]
-    .into_iter()
-    .filter(|(count, ..)| *count > 0)
-    .map(|(count, noun, what)| counted(count, noun) + what)
-    .collect();
-    let text = format!(
-        "NOT COMPLETE: {}; see LOSSES below. Numbers are lower bounds.",
-        causes.join(", ")
-    );
+    };
+    let text = format!("NOT COMPLETE: {causes}; see LOSSES below. Numbers are lower bounds.");
     wrap(look, &look.paint(WARNING, &text), INDENT)
 }
 
@@ -118,7 +101,7 @@ fn head(look: Look, report: &Report) -> String {
 }
 
 /// What was watched, such as `connections of port 2181 and descriptors, pid 4711`.
-fn watched(session: &Session) -> String {
+pub(super) fn watched(session: &Session) -> String {
     let selection = &session.selection;
     let mut parts = Vec::new();
     if selection.tcp {
@@ -175,6 +158,19 @@ fn verdict_sentence(look: Look, verdict: &Verdict, says: &str) -> String {
 /// What is known of a process beyond its name, a line each; a line that is too long is cut on a
 /// terminal.
 fn identity(look: Look, session: &Session, who: &Identity) -> String {
+    known_of(session, who)
+        .map(|(name, value)| {
+            let line = fit(&format!("{INDENT}{name:<9}  {value}"), look.width);
+            look.paint(FAINT, &line) + "\n"
+        })
+        .collect()
+}
+
+/// What is known of a process beyond its name, each with what it is.
+pub(super) fn known_of(
+    session: &Session,
+    who: &Identity,
+) -> impl Iterator<Item = (&'static str, String)> {
     let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());
     let pid_inside = who
         .ns_pid
@@ -196,11 +192,6 @@ fn identity(look: Look, session: &Session, who: &Identity) -> String {
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
-    .map(|(name, value)| {
-        let line = fit(&format!("{INDENT}{name:<9}  {value}"), look.width);
-        look.paint(FAINT, &line) + "\n"
-    })
-    .collect()
 }
 
 fn processes(look: Look, report: &Report) -> String {
@@ -267,15 +258,7 @@ fn time_wait(look: Look, report: &Report) -> String {
     if report.time_wait.is_empty() {
         return String::new();
     }
-    let mut groups: BTreeMap<OwnerKey<'_>, u64> = BTreeMap::new();
-    let ends = CommonEnds::of(&report.time_wait);
-    for row in &report.time_wait {
-        *groups.entry(ends.key(row)).or_default() += 1;
-    }
-    let mut groups: Vec<(OwnerKey<'_>, u64)> = groups.into_iter().collect();
-    // The sort is stable, so owners with as many sockets stay in the order of their names.
-    groups.sort_by_key(|(_key, count)| std::cmp::Reverse(*count));
-
+    let groups = time_wait_owners(report);
     let columns = [
         Column::Number("SOCKETS"),
         Column::Flexible("OWNER"),
@@ -304,15 +287,30 @@ fn time_wait(look: Look, report: &Report) -> String {
     text
 }
 
+/// `TIME_WAIT` sockets by owner and by the end that they have in common, the most first.
+pub(super) fn time_wait_owners(report: &Report) -> Vec<(OwnerKey<'_>, u64)> {
+    let mut groups: BTreeMap<OwnerKey<'_>, u64> = BTreeMap::new();
+    let ends = CommonEnds::of(&report.time_wait);
+    for row in &report.time_wait {
+        *groups.entry(ends.key(row)).or_default() += 1;
+    }
+    let mut groups: Vec<(OwnerKey<'_>, u64)> = groups.into_iter().collect();
+    // The sort is stable, so owners with as many sockets stay in the order of their names.
+    groups.sort_by_key(|(_key, count)| std::cmp::Reverse(*count));
+    groups
+}
+
 /// What makes `TIME_WAIT` sockets one line: the owner and the end that they share; the other end's
 /// port is 0.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct OwnerKey<'a> {
-    owner: String,
-    thread: &'a str,
-    local: Endpoint,
-    remote: Endpoint,
-    found_by: &'static str,
+pub(super) struct OwnerKey<'a> {
+    /// The process, escaped, or netstat's sign for none.
+    pub(super) owner: String,
+    /// The thread's name as the kernel has it.
+    pub(super) thread: &'a str,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
+    pub(super) found_by: &'static str,
 }
 
 /// How many sockets have the same end, to tell the port that was connected to from the ephemeral
@@ -355,7 +353,7 @@ impl CommonEnds {
 }
 
 /// A socket's owner, or netstat's sign for none.
-fn owner(row: &TimeWaitRow) -> String {
+pub(super) fn owner(row: &TimeWaitRow) -> String {
     match row.who.pid {
         Some(_) => sentence::process(&row.who.comm, row.who.pid),
         None => "-".to_owned(),
