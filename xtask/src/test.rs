@@ -39,7 +39,7 @@ const STEPS: [Step; 7] = [
     },
     Step {
         name: "tests",
-        why: "unit, golden, property and command-line tests",
+        why: "unit, golden, property, command-line and browser tests",
         run: tests,
     },
     Step {
@@ -138,6 +138,7 @@ fn clippy_bpf() -> Result<()> {
 
 fn tests() -> Result<()> {
     setup::bpf_toolchain()?;
+    setup::browser()?;
     let mut test = workspace::cargo("test");
     run_shown(test.args(["--quiet", "--workspace", "--exclude", "tracer-ebpf"]))
 }

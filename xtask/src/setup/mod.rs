@@ -39,6 +39,7 @@ pub fn all() -> Result<()> {
     found("bpf-linker", &linker(&compiler)?.display().to_string());
     found("QEMU", &qemu()?.display().to_string());
     found("BusyBox", &busybox()?.display().to_string());
+    found("Chromium's WebDriver", &browser()?.display().to_string());
     match virtiofsd() {
         Ok(path) => found("virtiofsd", &path.display().to_string()),
         Err(error) => eprintln!("  missing virtiofsd: {error:#}"),
@@ -71,6 +72,22 @@ pub fn bpf_clippy() -> Result<Toolchain> {
 /// What builds libFuzzer, which is written in C++.
 pub fn cxx_compiler() -> Result<PathBuf> {
     program("C++ compiler", "builds the fuzzer", "g++", "c++")
+}
+
+/// What drives the browser that the page of a report is tested in; the browser is there too.
+pub fn browser() -> Result<PathBuf> {
+    program(
+        "Chromium",
+        "opens the page of a report",
+        "chromium",
+        "chromium",
+    )?;
+    program(
+        "Chromium's WebDriver",
+        "lets tests drive the browser",
+        "chromium-driver",
+        "chromedriver",
+    )
 }
 
 /// The emulator that the tests' kernels run in.
