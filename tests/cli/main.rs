@@ -1,6 +1,8 @@
 //! The command line on this very machine, whether or not its kernel can be traced, and whether or
 //! not this is root; never more of it than a moment.
 
+mod report;
+
 use std::{
     io::{self, PipeReader, PipeWriter},
     path::PathBuf,

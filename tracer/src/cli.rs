@@ -2,6 +2,7 @@
 //! is done about them.
 
 mod record;
+mod report;
 mod traces;
 
 use std::{path::PathBuf, time::Duration};
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
+pub use report::{ReportArgs, ReportFormat};
 pub use traces::{Moment, Speed, TraceArgs};
 
 /// The codes that tracer ends with.
@@ -55,6 +57,7 @@ Examples:
   Keep the evidence: record until Ctrl-C, then look at it again, on any machine, without root:
       sudo tracer record -o incident.arrows
       tracer replay incident.arrows --port 2181
+      tracer report incident.arrows -o incident.html
   Run all the time, and keep the five minutes before each fault:
       sudo tracer record --flight 5m --dump-dir /var/lib/tracer
   Whose are these TIME_WAIT sockets?
@@ -129,6 +132,13 @@ pub enum Command {
     /// of the recording, unless others are given. Needs no root and no particular kernel.
     #[command(after_long_help = EXAMPLES)]
     Replay(Box<ReplayArgs>),
+    /// Make one page of a trace, to attach to an incident, or a ticket's text
+    ///
+    /// The page holds the verdicts, one timeline of descriptors, opens, connections, failures and
+    /// TIME_WAIT sockets, and tables to sort and filter. It loads nothing and sends nothing. Needs no
+    /// root and no particular kernel.
+    #[command(after_long_help = EXAMPLES)]
+    Report(Box<ReportArgs>),
     /// List TIME_WAIT sockets with the processes that they belonged to
     ///
     /// The columns are netstat's, with the one filled in that netstat cannot: the kernel no longer

@@ -10,6 +10,7 @@ mod ready_file;
 mod record;
 mod recorder;
 mod replay;
+mod report;
 mod stop;
 mod traces;
 
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Record(args) => record::record(args),
         Command::Dump(args) => dump(args),
         Command::Replay(args) => replay::replay(args, look),
+        Command::Report(args) => report::report(args),
         Command::Timewait(args) => list_time_wait(args, look),
         Command::Doctor(args) => examine(args),
     };
