@@ -13,6 +13,7 @@ mod innocents;
 mod list;
 mod overflow;
 mod programs;
+mod recordings;
 mod run;
 mod socket_table;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         everything::tests(),
         innocents::tests(),
         overflow::tests(),
+        recordings::tests(),
         fallback::tests(),
     ];
     let can_run = programs::are_here();

@@ -1,0 +1,347 @@
+//! What was recorded says the same as the live watch did, and stays whatever ends the recording.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+
+use crate::{
+    list::{Checks, Test},
+    programs::{Log, Tracer, Workload, tracer},
+    run::{Run, Shared},
+};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("recordings::a_replay_prints_what_json_was_printed", json),
+        Test::new("recordings::a_replay_prints_what_text_was_printed", text),
+        Test::new(
+            "recordings::a_full_disk_stops_the_recording_only",
+            full_disk,
+        ),
+        Test::new("recordings::a_rotated_set_reads_as_one", rotated),
+        Test::new("recordings::the_newest_file_of_a_set_reads_alone", newest),
+        Test::new("recordings::what_a_killed_recording_wrote_stays", killed),
+        Test::new(
+            "recordings::a_verdict_dumps_the_minutes_before",
+            verdict_dump,
+        ),
+        Test::new("recordings::a_dump_can_be_asked_for", asked_dump),
+    ]
+}
+
+const PORT: u16 = 2172;
+const TRIES: u64 = 8;
+/// `nobody`.
+const NOBODY: u32 = 65534;
+/// How long a file is waited for that nobody announces.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// What a command that reads traces did.
+struct Read {
+    code: Option<i32>,
+    text: String,
+    errors: String,
+}
+
+/// Runs tracer as somebody who could not trace.
+fn read(words: &[&str], files: &[PathBuf]) -> Result<Read> {
+    for file in files {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644))?;
+    }
+    let output = Command::new(tracer())
+        .args(words)
+        .args(files)
+        .uid(NOBODY)
+        .output()?;
+    Ok(Read {
+        code: output.status.code(),
+        text: String::from_utf8(output.stdout)?,
+        errors: String::from_utf8(output.stderr)?,
+    })
+}
+
+impl Read {
+    /// The last line of each verdict of a name.
+    fn verdict(&self, name: &str) -> Option<serde_json::Value> {
+        self.text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|line| line["type"] == "verdict" && line["verdict"] == name)
+            .last()
+    }
+}
+
+/// A client that flaps, under a tracer with these words; gives the client's pid.
+fn flap(log: &Log, words: &str) -> Result<(Tracer, Workload, u32)> {
+    let tracer = Tracer::until_ready_file(log, words)?;
+    let server = Workload::start(log, &format!("serve --port {PORT}"))?;
+    let count = TRIES;
+    let flap = format!("flap --port {PORT} --count {count} --thread flapper");
+    let mut flap = Workload::stepwise(log, &flap)?;
+    flap.act()?;
+    let pid = flap.pid();
+    flap.end()?;
+    Ok((tracer, server, pid))
+}
+
+struct Recorded {
+    run: Run,
+    pid: u32,
+    file: PathBuf,
+}
+
+fn watch_and_record(log: &Log, format: &str) -> Result<Recorded> {
+    let file = PathBuf::from(format!("/tmp/recorded-{format}.arrows"));
+    let words = format!(
+        "watch --port {PORT} --format {format} --record {}",
+        file.display()
+    );
+    let (tracer, _server, pid) = flap(log, &words)?;
+    Ok(Recorded {
+        run: tracer.interrupt()?,
+        pid,
+        file,
+    })
+}
+
+static JSON: Shared<Recorded> = Shared::new(|log| watch_and_record(log, "json"));
+static TEXT: Shared<Recorded> = Shared::new(|log| watch_and_record(log, "table"));
+
+fn same(recorded: &Recorded, format: &str) -> Result<(), Failed> {
+    let files = [recorded.file.clone()];
+    let replay = read(&["replay", "--format", format], &files)?;
+    let mut checks = Checks::of(&recorded.run);
+    checks.same("exit code of the watch", &recorded.run.code, &Some(0));
+    checks.same("exit code of the replay", &replay.code, &Some(0));
+    checks.same("its complaints", &replay.errors.as_str(), &"");
+    let replayed: Vec<_> = replay.text.lines().collect();
+    checks.same("number of lines", &replayed.len(), &recorded.run.text.len());
+    for (replayed, live) in replayed.iter().zip(&recorded.run.text) {
+        checks.same("a line", replayed, &live.as_str());
+    }
+    checks.that(
+        "the verdict is among them",
+        replay.text.to_lowercase().contains("flapping")
+            && replay.text.contains(&recorded.pid.to_string()),
+    );
+    checks.end()
+}
+
+fn json() -> Result<(), Failed> {
+    same(JSON.get()?, "json")
+}
+
+fn text() -> Result<(), Failed> {
+    same(TEXT.get()?, "table")
+}
+
+static FULL: Shared<Recorded> = Shared::new(|log| {
+    let dir = Path::new("/tmp/small-disk");
+    fs::create_dir_all(dir)?;
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=24k", "tmpfs"])
+        .arg(dir)
+        .status()?;
+    ensure!(mounted.success(), "no small disk could be mounted");
+    let file = dir.join("full.arrows");
+    let words = format!(
+        "watch --port {PORT} --format json --record {}",
+        file.display()
+    );
+    let (tracer, _server, pid) = flap(log, &words)?;
+    // Until it has said that the disk is full.
+    let began = Instant::now();
+    while !log.text().contains("recording has stopped") {
+        ensure!(began.elapsed() < LIMIT, "the disk never became full");
+        Workload::stepwise(log, "storm --opens 300")?.act()?;
+    }
+    Ok(Recorded {
+        run: tracer.interrupt()?,
+        pid,
+        file,
+    })
+});
+
+fn full_disk() -> Result<(), Failed> {
+    let recorded = FULL.get()?;
+    let mut checks = Checks::of(&recorded.run);
+    checks.same("exit code", &recorded.run.code, &Some(0));
+    let verdict = recorded.run.verdict("flapping", recorded.pid);
+    checks.some("verdict of the watch, which went on", verdict);
+    let replay = read(&["replay"], std::slice::from_ref(&recorded.file))?;
+    checks.same("exit code of the replay", &replay.code, &Some(0));
+    checks.that(
+        format_args!("the end is told: {}", replay.errors),
+        replay.errors.contains("the trace lacks what came after"),
+    );
+    checks.end()
+}
+
+struct RotatedSet {
+    run: Run,
+    files: Vec<PathBuf>,
+    pid: u32,
+}
+
+static ROTATED: Shared<RotatedSet> = Shared::new(|log| {
+    let dir = PathBuf::from("/tmp/rotated");
+    fs::create_dir_all(&dir)?;
+    let words = format!(
+        "watch --port {PORT} --format json --record {}/set.arrows --rotate 1s",
+        dir.display()
+    );
+    let (tracer, _server, pid) = flap(log, &words)?;
+    let files = || -> Result<Vec<PathBuf>> {
+        let mut files: Vec<_> = fs::read_dir(&dir)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.sort();
+        Ok(files)
+    };
+    let began = Instant::now();
+    while files()?.len() < 4 {
+        ensure!(began.elapsed() < LIMIT, "it was not rotated");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    Ok(RotatedSet {
+        run: tracer.interrupt()?,
+        files: files()?,
+        pid,
+    })
+});
+
+fn rotated() -> Result<(), Failed> {
+    let set = ROTATED.get()?;
+    // Whatever their order.
+    let files: Vec<_> = set.files.iter().rev().cloned().collect();
+    let replay = read(&["replay", "--format", "json", "--strict"], &files)?;
+    let mut checks = Checks::of(&set.run);
+    checks.same("exit code of the replay", &replay.code, &Some(0));
+    let replayed: Vec<_> = replay.text.lines().map(str::to_owned).collect();
+    checks.same("lines", &replayed, &set.run.text);
+    checks.end()
+}
+
+fn newest() -> Result<(), Failed> {
+    let set = ROTATED.get()?;
+    let newest = set.files.last().context("there is no file")?;
+    let replay = read(
+        &["replay", "--format", "json"],
+        std::slice::from_ref(newest),
+    )?;
+    let mut checks = Checks::of(&set.run);
+    checks.same("exit code of the replay", &replay.code, &Some(0));
+    // The flapping was over by then: its sockets are still there, and whose they were is known.
+    let owned = replay
+        .text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line["type"] == "time_wait" && line["pid"] == set.pid)
+        .count();
+    let live = set
+        .run
+        .of_type("time_wait")
+        .filter(|line| line["pid"] == set.pid);
+    let (owned, live) = (
+        owned,
+        live.filter(|line| line["attribution"] == "cookie").count(),
+    );
+    checks.that(
+        format_args!("{owned} of {live} sockets have their owner"),
+        owned >= live,
+    );
+    checks.end()
+}
+
+struct Flown {
+    run: Run,
+    file: PathBuf,
+    pid: u32,
+    /// Made at the verdict.
+    at_verdict: PathBuf,
+    /// Made by `tracer dump`.
+    asked: PathBuf,
+}
+
+static FLOWN: Shared<Flown> = Shared::new(|log| {
+    let (dir, control) = ("/tmp/flown", "/tmp/flown.sock");
+    let file = PathBuf::from("/tmp/killed.arrows");
+    let words = format!(
+        "record --port {PORT} -o {} --flight 5m --dump-dir {dir} --on flapping --dump-after 1s \
+         --control {control}",
+        file.display()
+    );
+    let (tracer, _server, pid) = flap(log, &words)?;
+    let began = Instant::now();
+    while !log.text().contains("dumped the minutes before") {
+        ensure!(began.elapsed() < LIMIT, "nothing was dumped");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let mut dumps: Vec<_> = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    ensure!(dumps.len() == 1, "not one dump: {dumps:?}");
+    let output = Command::new(crate::programs::tracer())
+        .args(["dump", "--control", control])
+        .output()?;
+    ensure!(output.status.success(), "tracer dump failed: {output:?}");
+    let asked = String::from_utf8(output.stdout)?.trim_end().into();
+    tracer.signal(Signal::KILL)?;
+    Ok(Flown {
+        run: tracer.end()?,
+        file,
+        pid,
+        at_verdict: dumps.remove(0),
+        asked,
+    })
+});
+
+fn killed() -> Result<(), Failed> {
+    let flown = FLOWN.get()?;
+    let files = std::slice::from_ref(&flown.file);
+    let replay = read(&["replay", "--format", "json"], files)?;
+    let mut checks = Checks::of(&flown.run);
+    checks.same("exit code of the replay", &replay.code, &Some(0));
+    checks.that(
+        format_args!("the end is told: {}", replay.errors),
+        replay.errors.contains("not ended in order"),
+    );
+    let verdict = replay.verdict("flapping");
+    let verdict = checks.some("verdict", verdict.as_ref());
+    checks.is(verdict, "pid", flown.pid);
+    let strict = read(&["replay", "--strict"], files)?;
+    checks.same("exit code with --strict", &strict.code, &Some(4));
+    checks.end()
+}
+
+fn dumped(flown: &Flown, dump: &Path) -> Result<(), Failed> {
+    let files = [dump.to_owned()];
+    let replay = read(&["replay", "--format", "json", "--strict"], &files)?;
+    let mut checks = Checks::of(&flown.run);
+    checks.same("exit code of the replay", &replay.code, &Some(0));
+    let verdict = replay.verdict("flapping");
+    let verdict = checks.some("verdict", verdict.as_ref());
+    checks.is(verdict, "pid", flown.pid);
+    // A dump may have been ended before the last of them.
+    checks.lies(verdict, "count", 5.0, TRIES as f64);
+    checks.is(verdict, "thread", "flapper");
+    checks.end()
+}
+
+fn verdict_dump() -> Result<(), Failed> {
+    let flown = FLOWN.get()?;
+    dumped(flown, &flown.at_verdict)
+}
+
+fn asked_dump() -> Result<(), Failed> {
+    let flown = FLOWN.get()?;
+    dumped(flown, &flown.asked)
+}
