@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by its own WebDriver; never one that opens anything but the test's
+//! A headless Chromium, driven by its own `WebDriver`; never one that opens anything but the test's
 //! files.
 
 use std::{
@@ -77,7 +77,7 @@ fn start_driver() -> (Child, u16) {
     let stdout = BufReader::new(driver.stdout.take().unwrap());
     let mut said = String::new();
     for line in stdout.lines() {
-        let line = line.unwrap();
+        let Ok(line) = line else { break };
         if let Some((_, port)) = line.rsplit_once("on port ")
             && let Ok(port) = port.trim_end_matches('.').parse()
             && port != 0
@@ -87,7 +87,8 @@ fn start_driver() -> (Child, u16) {
         said.push_str(&line);
         said.push('\n');
     }
-    panic!("chromedriver ended without a port: {said}");
+    let status = driver.wait().unwrap();
+    panic!("chromedriver ended without a port ({status}): {said}");
 }
 
 async fn connect(port: u16, profile: &TempDir) -> Client {
@@ -232,7 +233,7 @@ impl Browser {
     }
 }
 
-/// A command that only Chromium's WebDriver knows.
+/// A command that only Chromium's `WebDriver` knows.
 #[derive(Debug)]
 struct Extension {
     path: &'static str,

@@ -77,7 +77,7 @@ pub fn told(names: &Names, time_wait: u16) -> Told {
         time_wait: Vec::new(),
         counters: BTreeMap::new(),
     };
-    host.input(Input::Session(Box::new(Session {
+    host.input(&Input::Session(Box::new(Session {
         start: START,
         wall_offset_ns: WALL_OFFSET_NS,
         host: "shop-07".into(),
@@ -89,15 +89,15 @@ pub fn told(names: &Names, time_wait: u16) -> Told {
     for tenth in 0..900_u64 {
         host.now = START + Nanos::from_millis(tenth * 100);
         host.moment(tenth, names);
-        if tenth % 5 == 0 {
+        if tenth.is_multiple_of(5) {
             host.tell_counters();
-            host.input(Input::Tick(host.now));
+            host.input(&Input::Tick(host.now));
         }
-        if tenth % 10 == 0 {
+        if tenth.is_multiple_of(10) {
             host.list(if tenth == 890 { time_wait } else { 17 });
         }
     }
-    host.input(Input::Tick(host.now));
+    host.input(&Input::Tick(host.now));
     Told {
         report: host.engine.report(),
         series: host.recorder.series(&host.engine),
@@ -105,17 +105,17 @@ pub fn told(names: &Names, time_wait: u16) -> Told {
 }
 
 impl Host {
-    fn input(&mut self, input: Input) {
-        self.engine.apply(&input);
-        self.recorder.observe(&self.engine, &input);
+    fn input(&mut self, input: &Input) {
+        self.engine.apply(input);
+        self.recorder.observe(&self.engine, input);
     }
 
     fn fact(&mut self, fact: HostFact) {
-        self.input(Input::Host(self.now, fact));
+        self.input(&Input::Host(self.now, fact));
     }
 
     fn event(&mut self, pid: u32, tid: u32, thread: &str, body: EventBody) {
-        self.input(Input::Event(Event {
+        self.input(&Input::Event(Event {
             ts: self.now,
             pid: Pid(pid),
             tid: Tid(tid),
@@ -186,12 +186,12 @@ impl Host {
                 self.open(SERVER, 4_790, "http-nio-8080-e", FdAction::Installed, &path);
             }
         }
-        if (312..410).contains(&tenth) && tenth % 3 == 0 {
+        if (312..410).contains(&tenth) && tenth.is_multiple_of(3) {
             for _ in 0..(tenth % 7) {
                 self.open(SERVER, 4_800, "http-nio-8080-A", FdAction::Exhausted, "");
             }
         }
-        if (320..420).contains(&tenth) && tenth % 9 == 0 {
+        if (320..420).contains(&tenth) && tenth.is_multiple_of(9) {
             self.flap(names, 6379, false);
         }
         if tenth == 410 {
@@ -201,7 +201,7 @@ impl Host {
             let mut losses = Losses::default();
             losses.by_kind[EventKind::FdInstall as usize].ring_full = 42;
             losses.by_kind[EventKind::FdInstall as usize].counted_only = 1_112;
-            self.input(Input::Losses(Box::new(losses)));
+            self.input(&Input::Losses(Box::new(losses)));
         }
     }
 
@@ -224,7 +224,8 @@ impl Host {
             counters.fds_refused[FdSource::Accept as usize] += 1;
         }
         let file = FdKind::File as usize;
-        let net = counters.fds_got_of_kind[file] as i64 - counters.fds_closed_of_kind[file] as i64;
+        let net = counters.fds_got_of_kind[file].cast_signed()
+            - counters.fds_closed_of_kind[file].cast_signed();
         let event = FdEvent {
             action,
             fd: Some(5),
@@ -244,9 +245,10 @@ impl Host {
 
     /// A connection of the server that ends at once, or is refused.
     fn flap(&mut self, names: &Names, port: u16, succeeds: bool) {
+        use TcpState::{Close, Established, FinWait1, SynSent, TimeWait};
         let sock = self.next_sock;
         self.next_sock += 1;
-        let local = endpoint(40_000 + (sock % 20_000) as u16);
+        let local = endpoint(u16::try_from(40_000 + sock % 20_000).unwrap());
         let remote = endpoint(port);
         let start = self.now;
         let event = |action, states: (TcpState, TcpState), errno, bytes| {
@@ -266,7 +268,6 @@ impl Host {
                 role: Role::Client,
             })
         };
-        use TcpState::{Close, Established, FinWait1, SynSent, TimeWait};
         let connect = event(TcpAction::Connect, (Close, SynSent), 0, 0);
         self.event(SERVER, 4_713, &names.thread, connect);
         if !succeeds {
