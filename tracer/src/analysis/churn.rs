@@ -2,7 +2,7 @@
 //! would serve; never speaks of connections that were of no use (that is flapping).
 
 use super::{
-    connections::EndedConnection,
+    ended::EndedConnection,
     exchange::{is_short, is_useful},
     group::Target,
     thresholds::Thresholds,

@@ -10,8 +10,9 @@ use crate::model::{
 };
 
 use super::{
-    connection::{Connection, Owner, Phase, Side, Step},
-    history::{History, Seq},
+    connection::{Connection, Owner, Phase, Step},
+    ended::{Ended, EndedConnection},
+    history::Seq,
     limits,
     process::ProcessKey,
     report::Attribution,
@@ -23,24 +24,6 @@ const END_AFTER_CLOSE: Nanos = Nanos::from_secs(2);
 
 /// How long a connection that ended before it was accepted waits for that.
 const ACCEPT_AFTER_END: Nanos = Nanos::from_secs(30);
-
-/// A connection that ended.
-#[derive(Clone, Debug)]
-pub(super) struct EndedConnection {
-    pub(super) owner: Option<Owner>,
-    pub(super) role: Role,
-    pub(super) netns: Netns,
-    pub(super) cookie: Cookie,
-    pub(super) local: Endpoint,
-    pub(super) remote: Endpoint,
-    pub(super) start: Option<Nanos>,
-    pub(super) end: Nanos,
-    pub(super) closed_by: Side,
-    pub(super) tx_bytes: u64,
-    pub(super) rx_bytes: u64,
-    /// The verdict that tells of it.
-    pub(super) told_by: Option<u64>,
-}
 
 /// A connect that failed.
 #[derive(Clone, Debug)]
@@ -77,14 +60,6 @@ pub(super) enum Outcome {
     Lost(ProcessKey),
 }
 
-/// The addresses that a socket without a known cookie is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Tuple {
-    netns: Netns,
-    local: Endpoint,
-    remote: Endpoint,
-}
-
 /// A connection to look at again when its time has come.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -101,9 +76,7 @@ pub(super) struct Connections {
     closing: VecDeque<Waiting>,
     /// Those that ended and nobody has accepted, by time.
     unaccepted: VecDeque<Waiting>,
-    pub(super) ended: History<EndedConnection>,
-    by_cookie: FxHashMap<Cookie, Seq>,
-    by_tuple: FxHashMap<Tuple, Seq>,
+    pub(super) ended: Ended,
     /// Owners of sockets from before the trace.
     before: FxHashMap<Cookie, Owner>,
     before_order: VecDeque<Cookie>,
@@ -119,9 +92,7 @@ impl Connections {
             table: FxHashMap::default(),
             closing: VecDeque::new(),
             unaccepted: VecDeque::new(),
-            ended: History::new(limits::ENDED_CONNECTIONS),
-            by_cookie: FxHashMap::default(),
-            by_tuple: FxHashMap::default(),
+            ended: Ended::new(),
             before: FxHashMap::default(),
             before_order: VecDeque::new(),
             next_serial: 0,
@@ -138,28 +109,17 @@ impl Connections {
         owner: impl FnOnce() -> Option<Owner>,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let continues = match tcp.action {
-            TcpAction::Connect => false,
-            TcpAction::Accept | TcpAction::State | TcpAction::TimeWait | TcpAction::Close => {
-                self.table.get(&sock).is_some_and(|known| known.is_of(tcp))
+        let known = self.table.get_mut(&sock);
+        let connection = match known.filter(|known| continues(known, tcp)) {
+            Some(connection) => connection,
+            None if begins(tcp) => {
+                self.forget(sock, outcomes);
+                self.make_room(outcomes);
+                let connection = Connection::begin(ts, tcp, self.next_serial);
+                self.next_serial += 1;
+                self.table.entry(sock).or_insert(connection)
             }
-            TcpAction::ConnectFailed => self
-                .table
-                .get(&sock)
-                .is_some_and(|known| known.phase == Phase::Connecting && known.is_of(tcp)),
-        };
-        if !continues {
-            if !begins(tcp) {
-                return;
-            }
-            self.forget(sock, outcomes);
-            self.make_room(outcomes);
-            let connection = Connection::begin(ts, tcp, self.next_serial);
-            self.next_serial += 1;
-            self.table.insert(sock, connection);
-        }
-        let Some(connection) = self.table.get_mut(&sock) else {
-            return;
+            None => return,
         };
         if connection.owner.is_none() {
             connection.owner = owner().or_else(|| self.before.get(&connection.cookie).copied());
@@ -170,10 +130,8 @@ impl Connections {
             let more_tx = connection.tx_bytes - tx;
             let more_rx = connection.rx_bytes - rx;
             if more_tx > 0 || more_rx > 0 {
-                if let Some(row) = self.ended.get_mut(seq) {
-                    row.tx_bytes = connection.tx_bytes;
-                    row.rx_bytes = connection.rx_bytes;
-                }
+                self.ended
+                    .set_bytes(seq, connection.tx_bytes, connection.rx_bytes);
                 outcomes.push(Outcome::MoreBytes {
                     seq,
                     tx: more_tx,
@@ -185,7 +143,10 @@ impl Connections {
             let serial = connection.serial;
             wait(&mut self.closing, ts + END_AFTER_CLOSE, sock, serial);
         }
-        self.conclude(sock, step, ts, outcomes);
+        let is_done = connection.is_final && connection.ended.is_some();
+        if step != Step::Nothing || is_done {
+            self.conclude(sock, step, ts, outcomes);
+        }
     }
 
     /// Does what a step asks for.
@@ -260,20 +221,12 @@ impl Connections {
             tx_bytes: connection.tx_bytes,
             rx_bytes: connection.rx_bytes,
             told_by: None,
+            listed: 0,
         };
         let was_open = std::mem::take(&mut connection.counted_open);
-        let (cookie, tuple) = (row.cookie, tuple_of(&row));
-        let (seq, evicted) = self.ended.push(row);
+        let (seq, has_evicted) = self.ended.push(row);
         connection.ended = Some(seq);
-        if let Some((seq, row)) = evicted {
-            self.evicted += 1;
-            self.unindex(seq, &row);
-        }
-        if cookie.known().is_some() {
-            self.by_cookie.insert(cookie, seq);
-        } else {
-            self.by_tuple.insert(tuple, seq);
-        }
+        self.evicted += u64::from(has_evicted);
         outcomes.push(Outcome::Ended { seq, was_open });
     }
 
@@ -293,31 +246,13 @@ impl Connections {
                 self.table.remove(&waiting.sock);
             }
         }
-        while self
-            .ended
-            .oldest()
-            .is_some_and(|row| now.since(row.end) > limits::ENDED_AGE)
-        {
-            if let Some((seq, row)) = self.ended.pop_oldest() {
-                self.unindex(seq, &row);
-            }
-        }
+        self.ended.expire(now, limits::ENDED_AGE);
     }
 
     fn waiting(&mut self, waiting: Waiting) -> Option<&mut Connection> {
         self.table
             .get_mut(&waiting.sock)
             .filter(|connection| connection.serial == waiting.serial)
-    }
-
-    fn unindex(&mut self, seq: Seq, row: &EndedConnection) {
-        if self.by_cookie.get(&row.cookie) == Some(&seq) {
-            self.by_cookie.remove(&row.cookie);
-        }
-        let tuple = tuple_of(row);
-        if self.by_tuple.get(&tuple) == Some(&seq) {
-            self.by_tuple.remove(&tuple);
-        }
     }
 
     /// Stops following what used this socket: it is used again.
@@ -336,19 +271,11 @@ impl Connections {
         if self.table.len() < limits::CONNECTIONS {
             return;
         }
-        let mut oldest: Vec<_> = self
-            .table
-            .iter()
-            .map(|(sock, known)| {
-                let lives = !matches!(known.phase, Phase::Ended { .. });
-                (lives, known.last_event, *sock)
-            })
-            .collect();
-        oldest.sort_unstable();
-        for (_, _, sock) in oldest
-            .into_iter()
-            .take(limits::CONNECTIONS / limits::EVICTED_PART)
-        {
+        let ages = self.table.iter().map(|(sock, known)| {
+            let lives = !matches!(known.phase, Phase::Ended { .. });
+            (lives, known.last_event, *sock)
+        });
+        for (_, _, sock) in limits::to_evict(ages.collect(), limits::CONNECTIONS) {
             self.forget(sock, outcomes);
             self.evicted += 1;
         }
@@ -370,36 +297,19 @@ impl Connections {
         }
     }
 
-    /// Who owned the connection that a listed `TIME_WAIT` socket is left of, and the verdict that
-    /// tells of it.
-    pub(super) fn owner_of(&self, netns: Netns, row: &SocketRow) -> Option<Ownership> {
-        let tuple = Tuple {
-            netns,
-            local: row.local,
-            remote: row.remote,
-        };
-        let by_cookie = self.by_cookie.get(&row.cookie);
-        let by_tuple = self.by_tuple.get(&tuple);
-        let (seq, attribution) = match (by_cookie, by_tuple) {
-            (Some(seq), _) => (Some(*seq), Attribution::Cookie),
-            (None, Some(seq)) => (Some(*seq), Attribution::Tuple),
-            (None, None) => (None, Attribution::Cookie),
-        };
-        if let Some(ended) = seq.and_then(|seq| self.ended.get(seq))
-            && let Some(owner) = ended.owner
+    /// Who owned the connection that a listed `TIME_WAIT` socket is left of.
+    pub(super) fn owner_of(
+        &self,
+        netns: Netns,
+        socket: &SocketRow,
+    ) -> Option<(Owner, Attribution)> {
+        if let Some((seq, attribution)) = self.ended.find(netns, socket)
+            && let Some(owner) = self.ended.get(seq).and_then(|ended| ended.owner)
         {
-            return Some(Ownership {
-                owner,
-                attribution,
-                told_by: ended.told_by,
-            });
+            return Some((owner, attribution));
         }
-        let owner = *self.before.get(&row.cookie)?;
-        Some(Ownership {
-            owner,
-            attribution: Attribution::Cookie,
-            told_by: None,
-        })
+        let owner = *self.before.get(&socket.cookie)?;
+        Some((owner, Attribution::Cookie))
     }
 
     /// How many connections are followed.
@@ -409,12 +319,15 @@ impl Connections {
     }
 }
 
-/// A listed socket's owner.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ownership {
-    pub(super) owner: Owner,
-    pub(super) attribution: Attribution,
-    pub(super) told_by: Option<u64>,
+/// Whether an event belongs to the connection that its socket is known for.
+fn continues(known: &Connection, tcp: &TcpEvent) -> bool {
+    match tcp.action {
+        TcpAction::Connect => false,
+        TcpAction::Accept | TcpAction::State | TcpAction::TimeWait | TcpAction::Close => {
+            known.is_of(tcp)
+        }
+        TcpAction::ConnectFailed => known.phase == Phase::Connecting && known.is_of(tcp),
+    }
 }
 
 /// Whether an event of an unknown socket tells enough to follow it from here on: not where its
@@ -430,14 +343,6 @@ fn begins(tcp: &TcpEvent) -> bool {
                 | (TcpState::SynRecv, TcpState::Established)
         ),
         TcpAction::Close => matches!(tcp.old_state, TcpState::Established | TcpState::CloseWait),
-    }
-}
-
-fn tuple_of(row: &EndedConnection) -> Tuple {
-    Tuple {
-        netns: row.netns,
-        local: row.local,
-        remote: row.remote,
     }
 }
 

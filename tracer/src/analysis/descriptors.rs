@@ -92,6 +92,10 @@ pub(super) struct Descriptors {
     /// Open descriptors less the net count, from the last look at the table.
     base: Option<i64>,
     soft_limit: Option<u64>,
+    /// How often the table was looked at.
+    looks: u64,
+    /// Whether the next tick is known to look at it.
+    is_noted: bool,
 }
 
 impl Descriptors {
@@ -115,6 +119,11 @@ impl Descriptors {
         self.soft_limit
     }
 
+    /// How often the table was looked at.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks
+    }
+
     /// Open descriptors at a moment with this net count, where the table was ever looked at.
     pub(super) fn open_at(&self, fds_net: i64) -> Option<u64> {
         let open = self.base?.saturating_add(fds_net);
@@ -127,11 +136,29 @@ impl Descriptors {
     }
 
     /// Whether there is anything that the next tick must look at.
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.burst.is_some()
             || !self.followed.is_empty()
             || !self.opened.is_empty()
             || self.minima.len() > 1
+    }
+
+    /// Whether it is busy and was not noted as such before.
+    pub(super) fn becomes_busy(&mut self) -> bool {
+        let is_new = !self.is_noted && self.is_busy();
+        self.is_noted |= is_new;
+        is_new
+    }
+
+    /// Whether the next tick must look at it as well. What was only needed while it was busy gives
+    /// its memory back: there may be many processes that are not.
+    pub(super) fn stays_busy(&mut self) -> bool {
+        self.is_noted = self.is_busy();
+        if !self.is_noted {
+            self.opened.shrink_to_fit();
+            self.minima.shrink_to_fit();
+        }
+        self.is_noted
     }
 
     /// The counts begin here, at zero.
@@ -152,6 +179,7 @@ impl Descriptors {
         let open = i64::try_from(fact.open).unwrap_or(i64::MAX);
         self.base = Some(open.saturating_sub(net));
         self.soft_limit = fact.soft_limit;
+        self.looks += 1;
     }
 
     /// Takes in the totals at a moment, with those that held until just before it where that is

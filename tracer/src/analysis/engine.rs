@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
 
 use crate::model::{
-    Event, EventBody, FdAction, FdEvent, HostFact, Input, Nanos, Pid, Session, TcpAction,
+    Comm, Event, EventBody, FdAction, FdEvent, HostFact, Input, Nanos, Pid, Session, TcpAction, Tid,
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     report::{Evicted, Finding, Identity, Report, Verdict},
     thresholds::Thresholds,
     time_wait::TimeWaitTable,
-    verdicts::{Telling, Verdicts},
+    verdicts::{self, Basis, Clock, Telling, Verdicts},
 };
 
 /// How often the kernel half's counters are told: what they add may have happened since then.
@@ -269,7 +269,7 @@ impl Engine {
         process
             .descriptors
             .sample(level, held_before, opened, &self.thresholds);
-        if process.descriptors.is_busy() {
+        if process.descriptors.becomes_busy() {
             self.busy.insert(key);
         }
     }
@@ -324,7 +324,7 @@ impl Engine {
         process
             .descriptors
             .sample(level, held_before, None, &self.thresholds);
-        if process.descriptors.is_busy() {
+        if process.descriptors.becomes_busy() {
             self.busy.insert(key);
         }
         Some(key)
@@ -342,7 +342,10 @@ impl Engine {
                     self.connections.learn_before(socket.row.cookie, owner);
                 }
             }
-            HostFact::TimeWait(listing) => self.time_wait.learn(at, listing),
+            HostFact::TimeWait(listing) => {
+                self.time_wait
+                    .learn(at, listing, &mut self.connections.ended);
+            }
             // Told by who shows the host's state; no verdict of this engine depends on it.
             HostFact::EphemeralPorts(_) => {}
         }
@@ -353,61 +356,62 @@ impl Engine {
         self.connections.tick(self.now, &mut outcomes);
         self.account(&outcomes);
         self.outcomes = outcomes;
-        self.groups.conclude(&mut Scene {
+        let live = self.groups.conclude(&mut Scene {
             now: self.now,
             thresholds: &self.thresholds,
             ended: &mut self.connections.ended,
             verdicts: &mut self.verdicts,
             losses: &self.losses,
         });
-        self.tell_groups();
+        self.tell_groups(&live);
         self.tell_bursts();
     }
 
-    fn tell_groups(&mut self) {
-        let live = self.groups.live();
-        if live.is_empty() {
-            return;
-        }
-        let time_wait = self.time_wait.by_verdict(&self.connections);
-        let time_wait_of = |tries: &Tries| time_wait.get(&tries.verdict).copied().unwrap_or(0);
+    fn tell_groups(&mut self, live: &[GroupKey]) {
+        let ended = &self.connections.ended;
+        let clock = self.clock();
+        let time_wait_of = |tries: &Tries| ended.time_wait_of(tries.verdict);
         for key in live {
-            let Some(group) = self.groups.get_mut(&key) else {
+            let Some(group) = self.groups.get_mut(key) else {
                 continue;
             };
-            let flapping = group.flapping.as_ref().map(|episode| {
-                let told = episode.describe(time_wait_of(&episode.tries));
-                (&episode.tries, Finding::Flapping(told))
-            });
-            let churn = group.churn.as_ref().map(|episode| {
-                let told = episode.describe(time_wait_of(&episode.tries));
-                (&episode.tries, Finding::Churn(told))
-            });
-            let failing = group.failing.as_ref().map(|episode| {
-                let told = episode.describe();
-                (&episode.tries, Finding::FailingConnects(told))
-            });
-            for (tries, finding) in [flapping, churn, failing].into_iter().flatten() {
-                let telling = Telling {
-                    process: tries.owner.process,
-                    who: identity(&self.processes, &key, tries),
-                    first_seen: tries.first_seen,
-                    last_seen: tries.last_seen,
-                    ongoing: !tries.is_over,
-                    lossy: self.losses.by_now(Family::Tcp) > tries.losses_before,
-                    finding,
-                };
-                let pause = self.thresholds.update_pause;
-                self.verdicts.tell(tries.verdict, telling, self.now, pause);
-                if tries.is_over {
-                    self.verdicts.group_is_over();
-                }
+            let mut teller = Teller {
+                key,
+                processes: &self.processes,
+                losses: self.losses.by_now(Family::Tcp),
+                clock,
+                verdicts: &mut self.verdicts,
+            };
+            if let Some(episode) = &group.flapping {
+                let time_wait = time_wait_of(&episode.tries);
+                teller.tell(&episode.tries, episode.facts(time_wait), || {
+                    Finding::Flapping(episode.describe(time_wait))
+                });
+            }
+            if let Some(episode) = &group.churn {
+                let time_wait = time_wait_of(&episode.tries);
+                teller.tell(&episode.tries, episode.facts(time_wait), || {
+                    Finding::Churn(episode.describe(time_wait))
+                });
+            }
+            if let Some(episode) = &group.failing {
+                teller.tell(&episode.tries, episode.facts(), || {
+                    Finding::FailingConnects(episode.describe())
+                });
             }
             group.drop_ended();
         }
     }
 
+    fn clock(&self) -> Clock {
+        Clock {
+            now: self.now,
+            pause: self.thresholds.update_pause,
+        }
+    }
+
     fn tell_bursts(&mut self) {
+        let clock = self.clock();
         let mut wanted = Vec::new();
         for key in &self.busy {
             let Some(process) = self.processes.get_mut(*key) else {
@@ -436,23 +440,43 @@ impl Engine {
                 let Some(id) = burst.verdict else {
                     continue;
                 };
-                let mut who = self.processes.identity(*key);
-                if let Some((tid, thread)) = fd_burst::sole_thread(burst) {
-                    who.tid = Some(tid);
-                    who.thread = Some(thread.to_string());
-                }
-                let told = fd_burst::describe(burst, &process.descriptors, &self.patterns);
-                let telling = Telling {
-                    process: *key,
-                    who,
-                    first_seen: burst.before.ts,
-                    last_seen: burst.last.ts,
-                    ongoing: burst.ongoing,
-                    lossy: self.losses.by_now(Family::Fd) > burst.losses_before,
-                    finding: Finding::FdBurst(told),
+                let descriptors = &process.descriptors;
+                let lossy = self.losses.by_now(Family::Fd) > burst.losses_before;
+                let version = self.processes.identity_version(*key);
+                // One that is over stays as it is.
+                let basis = version.filter(|_| !burst.ongoing).map(|version| Basis {
+                    who: verdicts::Subject {
+                        process: *key,
+                        version,
+                        tid: Tid(0),
+                        thread: Comm::default(),
+                        processes: 1,
+                    },
+                    facts: [descriptors.looks(), 0, 0, 0, 0],
+                    ongoing: false,
+                    lossy,
+                });
+                let who = || {
+                    let mut who = self.processes.identity(*key);
+                    if let Some((tid, thread)) = fd_burst::sole_thread(burst) {
+                        who.tid = Some(tid);
+                        who.thread = Some(thread.to_string());
+                    }
+                    who
                 };
-                let pause = self.thresholds.update_pause;
-                self.verdicts.tell(id, telling, self.now, pause);
+                let telling = || {
+                    let told = fd_burst::describe(burst, descriptors, &self.patterns);
+                    Telling {
+                        process: *key,
+                        first_seen: burst.before.ts,
+                        last_seen: burst.last.ts,
+                        ongoing: burst.ongoing,
+                        lossy,
+                        finding: Finding::FdBurst(told),
+                    }
+                };
+                let fds_now = descriptors.open_now();
+                self.verdicts.tell(id, basis, fds_now, clock, who, telling);
             }
         }
         let processes = &mut self.processes;
@@ -461,14 +485,57 @@ impl Engine {
         }
         self.busy.retain(|key| {
             processes
-                .get(*key)
-                .is_some_and(|process| process.descriptors.is_busy())
+                .get_mut(*key)
+                .is_some_and(|process| process.descriptors.stays_busy())
         });
     }
 }
 
+/// Tells the verdicts of one group.
+struct Teller<'a> {
+    key: &'a GroupKey,
+    processes: &'a Processes,
+    losses: u64,
+    clock: Clock,
+    verdicts: &'a mut Verdicts,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, tries: &Tries, facts: [u64; 5], finding: impl FnOnce() -> Finding) {
+        let process = tries.owner.process;
+        let (ongoing, lossy) = (!tries.is_over, self.losses > tries.losses_before);
+        let version = self.processes.identity_version(process);
+        let basis = version.map(|version| Basis {
+            who: verdicts::Subject {
+                process,
+                version,
+                tid: tries.owner.tid,
+                thread: tries.owner.thread,
+                processes: tries.processes(),
+            },
+            facts,
+            ongoing,
+            lossy,
+        });
+        let who = || identity_of(self.processes, self.key, tries);
+        let telling = || Telling {
+            process,
+            first_seen: tries.first_seen,
+            last_seen: tries.last_seen,
+            ongoing,
+            lossy,
+            finding: finding(),
+        };
+        self.verdicts
+            .tell(tries.verdict, basis, None, self.clock, who, telling);
+        if tries.is_over {
+            self.verdicts.group_is_over();
+        }
+    }
+}
+
 /// Who a group's verdict names.
-fn identity(processes: &Processes, key: &GroupKey, tries: &Tries) -> Identity {
+fn identity_of(processes: &Processes, key: &GroupKey, tries: &Tries) -> Identity {
     let process = processes.identity(tries.owner.process);
     match key.subject {
         Subject::Thread(..) => process.of_thread(&tries.owner),

@@ -8,7 +8,8 @@ use crate::model::{Endpoint, Nanos};
 
 use super::{
     connection::{Owner, Side},
-    connections::{EndedConnection, FailedConnect},
+    connections::FailedConnect,
+    ended::EndedConnection,
     limits,
     process::ProcessKey,
     report::{Connections, FailingConnects},
@@ -181,6 +182,18 @@ impl ConnectionsEpisode {
         self.rx_bytes = self.rx_bytes.saturating_add(rx);
     }
 
+    /// Numbers of which one changes with whatever is told of it.
+    pub(super) fn facts(&self, time_wait_now: u64) -> [u64; 5] {
+        let count = self.tries.count;
+        [
+            count,
+            self.tx_bytes,
+            self.rx_bytes,
+            self.failed,
+            time_wait_now,
+        ]
+    }
+
     /// What is told of it.
     pub(super) fn describe(&self, time_wait_now: u64) -> Connections {
         Connections {
@@ -237,6 +250,11 @@ impl FailingEpisode {
         } else if self.errnos.len() < limits::ERRNOS_PER_GROUP {
             self.errnos.insert(row.errno, 1);
         }
+    }
+
+    /// Numbers of which one changes with whatever is told of it.
+    pub(super) fn facts(&self) -> [u64; 5] {
+        [self.tries.count, 0, 0, 0, 0]
     }
 
     /// What is told of it.

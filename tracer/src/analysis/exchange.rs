@@ -2,7 +2,7 @@
 
 use tracer_common::Role;
 
-use super::{connections::EndedConnection, thresholds::Thresholds};
+use super::{ended::EndedConnection, thresholds::Thresholds};
 
 /// Whether it lived shortly; not where its begin is not known.
 pub(super) fn is_short(row: &EndedConnection, thresholds: &Thresholds) -> bool {

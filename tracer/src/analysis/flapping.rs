@@ -2,7 +2,7 @@
 //! exchange; never speaks of connections that lasted or served.
 
 use super::{
-    connections::EndedConnection,
+    ended::EndedConnection,
     exchange::{is_short, is_useful},
     thresholds::Thresholds,
 };

@@ -10,7 +10,7 @@ use crate::model::{Comm, Endpoint, Nanos, Pid, Tid};
 
 use super::{
     connection::Owner,
-    connections::{EndedConnection, FailedConnect},
+    connections::FailedConnect,
     episode::{ConnectionsEpisode, FailingEpisode},
     history::{History, Seq},
     limits,
@@ -90,7 +90,7 @@ impl GroupKey {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     /// Ended connections within the window, by the time of their end.
-    pub(super) ended: VecDeque<Seq>,
+    pub(super) ended: VecDeque<(Nanos, Seq)>,
     /// Failed connects lately.
     pub(super) failed: VecDeque<Seq>,
     /// Failures from this one on came without a success between them.
@@ -130,33 +130,29 @@ impl Group {
         self.failing = self.failing.take().filter(|episode| !episode.tries.is_over);
     }
 
+    /// Whether it holds enough for any verdict to begin.
+    pub(super) fn may_begin(&self, thresholds: &Thresholds) -> bool {
+        let enough = thresholds.flapping_count.min(thresholds.churn_count);
+        let enough = enough.min(thresholds.churn_server_count);
+        self.ended.len() as u64 >= enough || self.failed.len() as u64 >= thresholds.failing_count
+    }
+
     /// Puts an ended connection into the window, and drops what fell out of it.
-    pub(super) fn push_ended(
-        &mut self,
-        seq: Seq,
-        end: Nanos,
-        thresholds: &Thresholds,
-        rows: &History<EndedConnection>,
-    ) {
+    pub(super) fn push_ended(&mut self, seq: Seq, end: Nanos, thresholds: &Thresholds) {
         let mut window = thresholds.flapping_window.max(thresholds.churn_window);
         if self.is_waiting() {
             // What is found conspicuous already is to be told from its begin.
             window = window + window + window;
         }
-        let end_of = |seq: &Seq| rows.get(*seq).map(|row| row.end);
-        let later = self
-            .ended
-            .iter()
-            .rev()
-            .take_while(|known| end_of(known).is_some_and(|known| known > end))
-            .count();
-        self.ended.insert(self.ended.len() - later, seq);
-        let newest = self.ended.back().and_then(end_of).unwrap_or(end);
+        let known = self.ended.iter().rev();
+        let later = known.take_while(|(known, _)| *known > end).count();
+        self.ended.insert(self.ended.len() - later, (end, seq));
+        let newest = self.ended.back().map_or(end, |(end, _)| *end);
         while self.ended.len() > limits::WINDOW_RECORDS
             || self
                 .ended
                 .front()
-                .is_some_and(|seq| end_of(seq).is_none_or(|end| newest.since(end) > window))
+                .is_some_and(|(end, _)| newest.since(*end) > window)
         {
             self.ended.pop_front();
         }

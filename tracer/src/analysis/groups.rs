@@ -9,7 +9,8 @@ use crate::model::{Endpoint, Nanos, Tid};
 use super::{
     churn,
     connection::Owner,
-    connections::{EndedConnection, FailedConnect},
+    connections::FailedConnect,
+    ended::Ended,
     episode::{ConnectionsEpisode, FailingEpisode},
     failing_connects, flapping,
     group::{Group, GroupKey},
@@ -25,7 +26,7 @@ use super::{
 pub(super) struct Scene<'a> {
     pub(super) now: Nanos,
     pub(super) thresholds: &'a Thresholds,
-    pub(super) ended: &'a mut History<EndedConnection>,
+    pub(super) ended: &'a mut Ended,
     pub(super) verdicts: &'a mut Verdicts,
     pub(super) losses: &'a LossHistory,
 }
@@ -53,12 +54,7 @@ impl Groups {
     }
 
     /// Counts a connection that ended.
-    pub(super) fn note_ended(
-        &mut self,
-        seq: Seq,
-        ended: &mut History<EndedConnection>,
-        thresholds: &Thresholds,
-    ) {
+    pub(super) fn note_ended(&mut self, seq: Seq, ended: &mut Ended, thresholds: &Thresholds) {
         let Some((owner, row)) = ended.get(seq).and_then(|row| Some((row.owner?, row))) else {
             return;
         };
@@ -83,11 +79,9 @@ impl Groups {
             };
             if absorb(group, seq, ended, thresholds) {
                 // Told here: nobody else need hear of it.
-                self.mark(key);
                 return;
             }
-            group.push_ended(seq, end, thresholds, ended);
-            self.mark(key);
+            group.push_ended(seq, end, thresholds);
         }
     }
 
@@ -97,7 +91,7 @@ impl Groups {
         &mut self,
         seq: Seq,
         (tx, rx): (u64, u64),
-        ended: &mut History<EndedConnection>,
+        ended: &mut Ended,
         thresholds: &Thresholds,
     ) {
         let Some((owner, row)) = ended.get(seq).and_then(|row| Some((row.owner?, row))) else {
@@ -105,7 +99,7 @@ impl Groups {
         };
         let (told_by, role, local, remote) = (row.told_by, row.role, row.local, row.remote);
         let is_timed = row.start.is_some();
-        let visit = |groups: &mut Self, key: GroupKey, ended: &mut History<EndedConnection>| {
+        let visit = |groups: &mut Self, key: GroupKey, ended: &mut Ended| {
             let Some(group) = groups.table.get_mut(&key) else {
                 return false;
             };
@@ -142,7 +136,6 @@ impl Groups {
             if self.group(key, at).is_none() {
                 continue;
             }
-            self.mark(key);
             let (Some(group), Some(row)) = (self.table.get_mut(&key), self.failed.get_mut(seq))
             else {
                 continue;
@@ -174,35 +167,32 @@ impl Groups {
         }
     }
 
-    /// Begins and ends verdicts.
-    pub(super) fn conclude(&mut self, scene: &mut Scene<'_>) {
+    /// Begins and ends verdicts. Gives every group whose verdicts go on, the finest first.
+    pub(super) fn conclude(&mut self, scene: &mut Scene<'_>) -> Vec<GroupKey> {
         let mut keys = std::mem::take(&mut self.dirty);
+        keys.retain(|key| {
+            let Some(group) = self.table.get_mut(key) else {
+                return false;
+            };
+            group.is_dirty =
+                group.is_live() || group.is_waiting() || group.may_begin(scene.thresholds);
+            group.is_dirty
+        });
         // Finer groups come first, so that coarser ones know what they have told.
         keys.sort_unstable();
-        for key in &keys {
+        keys.retain(|key| {
             let Some(group) = self.table.get_mut(key) else {
-                continue;
+                return false;
             };
-            group.is_dirty = false;
             end_episodes(group, scene);
             begin_flapping(*key, group, &self.failed, scene);
             begin_churn(*key, group, scene);
             begin_failing(*key, group, &mut self.failed, scene);
-        }
-    }
-
-    /// Every group whose verdicts go on, the finest first; each is looked at again next time.
-    pub(super) fn live(&mut self) -> Vec<GroupKey> {
-        let mut keys: Vec<_> = self
-            .table
-            .iter()
-            .filter(|(_, group)| group.is_live() || group.is_waiting())
-            .map(|(key, _)| *key)
-            .collect();
-        keys.sort_unstable();
-        for key in &keys {
-            self.mark(*key);
-        }
+            // What goes on, or waits for finer groups, is looked at again each time.
+            group.is_dirty = group.is_live() || group.is_waiting();
+            group.is_dirty
+        });
+        self.dirty.clone_from(&keys);
         keys
     }
 
@@ -220,7 +210,7 @@ impl Groups {
         }
     }
 
-    /// The group, begun if there is room.
+    /// The group, begun if there is room, which the next tick will look at.
     fn group(&mut self, key: GroupKey, at: Nanos) -> Option<&mut Group> {
         if self.table.len() >= limits::GROUPS && !self.table.contains_key(&key) {
             self.make_room();
@@ -231,19 +221,18 @@ impl Groups {
         }
         let group = self.table.entry(key).or_default();
         group.last_activity = group.last_activity.max(at);
+        if !group.is_dirty {
+            group.is_dirty = true;
+            self.dirty.push(key);
+        }
         Some(group)
     }
 
     /// Forgets the longest idle groups that are not told of.
     fn make_room(&mut self) {
-        let mut idle: Vec<_> = self
-            .table
-            .iter()
-            .filter(|(_, group)| !group.is_live())
-            .map(|(key, group)| (group.last_activity, *key))
-            .collect();
-        idle.sort_unstable();
-        for (_, key) in idle.into_iter().take(limits::GROUPS / limits::EVICTED_PART) {
+        let idle = self.table.iter().filter(|(_, group)| !group.is_live());
+        let idle = idle.map(|(key, group)| (group.last_activity, *key));
+        for (_, key) in limits::to_evict(idle.collect(), limits::GROUPS) {
             self.table.remove(&key);
             self.evicted += 1;
         }
@@ -259,13 +248,8 @@ impl Groups {
 
 /// Adds a connection to a verdict of this group that goes on and is about its like. Returns
 /// whether one took it.
-fn absorb(
-    group: &mut Group,
-    seq: Seq,
-    ended: &mut History<EndedConnection>,
-    thresholds: &Thresholds,
-) -> bool {
-    let Some(row) = ended.get_mut(seq) else {
+fn absorb(group: &mut Group, seq: Seq, ended: &mut Ended, thresholds: &Thresholds) -> bool {
+    let Some(row) = ended.get(seq) else {
         return false;
     };
     let (Some(owner), None) = (row.owner, row.told_by) else {
@@ -283,7 +267,7 @@ fn absorb(
     } else {
         return false;
     };
-    row.told_by = Some(episode.tries.verdict);
+    ended.tell(seq, episode.tries.verdict);
     true
 }
 
@@ -323,12 +307,17 @@ fn must_wait(
 }
 
 /// The connections in the window that no verdict tells of.
-fn untold(group: &Group, ended: &History<EndedConnection>) -> Vec<Seq> {
+fn untold(group: &Group, ended: &Ended) -> Vec<Seq> {
     let is_untold = |seq: &Seq| ended.get(*seq).is_some_and(|row| row.told_by.is_none());
-    group.ended.iter().copied().filter(is_untold).collect()
+    group
+        .ended
+        .iter()
+        .map(|(_, seq)| *seq)
+        .filter(is_untold)
+        .collect()
 }
 
-fn part(key: GroupKey, seq: Seq, ended: &History<EndedConnection>) -> Option<(ProcessKey, Tid)> {
+fn part(key: GroupKey, seq: Seq, ended: &Ended) -> Option<(ProcessKey, Tid)> {
     key.part(&ended.get(seq)?.owner?)
 }
 

@@ -101,3 +101,13 @@ pub const SERIES_POINTS: usize = 1 << 20;
 /// A full table forgets this part (one in so many) of its rows at once, so that finding the
 /// oldest costs little for each row.
 pub const EVICTED_PART: usize = 16;
+
+/// Those that a full table of `capacity` rows forgets: the least of `rows`, in any order.
+pub(super) fn to_evict<T: Ord>(mut rows: Vec<T>, capacity: usize) -> Vec<T> {
+    let count = capacity / EVICTED_PART;
+    if count < rows.len() {
+        rows.select_nth_unstable(count);
+        rows.truncate(count);
+    }
+    rows
+}

@@ -10,6 +10,7 @@ mod churn;
 mod connection;
 mod connections;
 mod descriptors;
+mod ended;
 mod engine;
 mod episode;
 mod exchange;

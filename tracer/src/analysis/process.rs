@@ -56,6 +56,8 @@ pub(super) struct Process {
     pub(super) connections_ended: u64,
     pub(super) connections_open: u64,
     pub(super) descriptors: Descriptors,
+    /// How often it was told anew who it is.
+    changes: u32,
 }
 
 impl Identity {
@@ -101,6 +103,7 @@ impl Process {
             connections_ended: 0,
             connections_open: 0,
             descriptors: Descriptors::default(),
+            changes: 0,
         }
     }
 
@@ -129,14 +132,24 @@ impl Process {
         }
     }
 
-    /// A name from what events told alone, until the process was introduced.
-    fn name_by_thread(&mut self, pid: Pid, tid: Tid, thread: Comm) {
-        if self.comm.is_none() && self.kernel_comm.is_empty() && pid.0 == tid.0 {
-            self.kernel_comm = thread;
+    /// Takes note of an event of it.
+    fn acted(&mut self, event: &Event) {
+        self.last_activity = self.last_activity.max(event.ts);
+        // A name from what events told alone, until the process is introduced.
+        if self.kernel_comm.is_empty() && self.comm.is_none() && event.pid.0 == event.tid.0 {
+            self.kernel_comm = event.thread;
+            self.changes = self.changes.wrapping_add(1);
         }
     }
 
+    /// Whether it had ended long before a moment.
+    fn ended_before(&self, ts: Nanos) -> bool {
+        self.ended
+            .is_some_and(|ended| ts.since(ended) > LATE_EVENTS)
+    }
+
     fn introduce(&mut self, seen: &ProcessSeen) {
+        self.changes = self.changes.wrapping_add(1);
         self.start = Some(seen.start);
         self.ns_pid = Some(seen.ns_pid).filter(|ns_pid| *ns_pid != 0);
         self.kernel_comm = seen.comm;
@@ -162,6 +175,7 @@ impl Process {
                 *known = Some(told.clone());
             }
         }
+        self.changes = self.changes.wrapping_add(1);
         // The kernel half's start is exact, that of /proc is cut to a clock tick.
         self.start = self.start.or(fact.start);
         replace(&mut self.comm, fact.comm.as_ref());
@@ -245,14 +259,17 @@ impl Processes {
     /// The process that acts in this event, met for the first time if need be.
     pub(super) fn acting(&mut self, event: &Event) -> Option<ProcessKey> {
         let pid = event.pid.known()?;
-        let key = match self.current.get(&pid) {
+        if let Some(key) = self.current.get(&pid)
+            && let Some(process) = self.table.get_mut(key)
             // What the kernel does later for a process that has ended bears no thread's name.
-            Some(key) if event.thread.is_empty() || !self.ended_before(*key, event.ts) => *key,
-            _ => self.add(pid, event.ts),
-        };
+            && (event.thread.is_empty() || !process.ended_before(event.ts))
+        {
+            process.acted(event);
+            return Some(*key);
+        }
+        let key = self.add(pid, event.ts);
         if let Some(process) = self.table.get_mut(&key) {
-            process.last_activity = process.last_activity.max(event.ts);
-            process.name_by_thread(pid, event.tid, event.thread);
+            process.acted(event);
         }
         Some(key)
     }
@@ -288,13 +305,6 @@ impl Processes {
         Some((process.ppid?, process.kernel_comm))
     }
 
-    fn ended_before(&self, key: ProcessKey, ts: Nanos) -> bool {
-        self.table
-            .get(&key)
-            .and_then(|process| process.ended)
-            .is_some_and(|ended| ts.since(ended) > LATE_EVENTS)
-    }
-
     fn add(&mut self, pid: Pid, at: Nanos) -> ProcessKey {
         self.make_room();
         let key = ProcessKey {
@@ -307,6 +317,7 @@ impl Processes {
             && let Some(old) = self.table.get_mut(&old)
         {
             old.ended.get_or_insert(at);
+            old.changes = old.changes.wrapping_add(1);
         }
         self.table.insert(key, Process::new(at));
         self.ask_about(pid);
@@ -376,7 +387,10 @@ impl Processes {
         let start = Some(Nanos(counters.start_ns)).filter(|start| start.0 != 0);
         let key = self.started(pid, start, at)?;
         let process = self.table.get_mut(&key)?;
-        process.start = process.start.or(start);
+        if process.start.is_none() {
+            process.start = start;
+            process.changes = process.changes.wrapping_add(1);
+        }
         if let Some(known) = &mut process.counters {
             **known = *counters;
         } else {
@@ -392,6 +406,7 @@ impl Processes {
                 process.kernel_comm = comm;
             }
             process.ended.get_or_insert(at);
+            process.changes = process.changes.wrapping_add(1);
             process.last_activity = process.last_activity.max(at);
         }
     }
@@ -406,6 +421,15 @@ impl Processes {
     /// The look-ups asked for since they were last taken.
     pub(super) fn take_wanted(&mut self) -> Vec<Pid> {
         std::mem::take(&mut self.wanted)
+    }
+
+    /// A number that changes with all that [`Self::identity`] tells; `None` where that depends on
+    /// other processes.
+    pub(super) fn identity_version(&self, key: ProcessKey) -> Option<u32> {
+        let Some(process) = self.table.get(&key) else {
+            return Some(u32::MAX);
+        };
+        (process.parent_comm.is_some() || process.ppid.is_none()).then_some(process.changes)
     }
 
     /// All that is known of who a process is; only its pid where it was forgotten.
@@ -468,16 +492,11 @@ impl Processes {
         if self.table.len() < limits::PROCESSES {
             return;
         }
-        let mut oldest: Vec<_> = self
+        let ages = self
             .table
             .iter()
-            .map(|(key, process)| (process.ended.is_none(), process.last_activity, *key))
-            .collect();
-        oldest.sort_unstable();
-        for (_, _, key) in oldest
-            .into_iter()
-            .take(limits::PROCESSES / limits::EVICTED_PART)
-        {
+            .map(|(key, process)| (process.ended.is_none(), process.last_activity, *key));
+        for (_, _, key) in limits::to_evict(ages.collect(), limits::PROCESSES) {
             self.table.remove(&key);
             if self.current.get(&key.pid) == Some(&key) {
                 self.current.remove(&key.pid);

@@ -1,6 +1,6 @@
 //! Small bounded statistics that verdicts are made of; never knows what is measured.
 
-use std::net::IpAddr;
+use std::{collections::VecDeque, net::IpAddr};
 
 use crate::model::Nanos;
 
@@ -9,9 +9,9 @@ use super::{limits, report::Spread};
 /// The last spans of something, and the shortest and longest of all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples {
-    recent: Vec<Nanos>,
-    /// Where the next one goes once `recent` is full.
-    next: usize,
+    recent: VecDeque<Nanos>,
+    /// The same by size: percentiles are wanted at each tick.
+    sorted: Vec<Nanos>,
     min: Nanos,
     max: Nanos,
 }
@@ -21,26 +21,25 @@ impl Samples {
     pub(super) fn add(&mut self, span: Nanos) {
         if self.recent.is_empty() {
             self.min = span;
-            self.max = span;
-        } else {
-            self.min = self.min.min(span);
-            self.max = self.max.max(span);
         }
-        if self.recent.len() < limits::SPREAD_SAMPLES {
-            self.recent.push(span);
-        } else if let Some(oldest) = self.recent.get_mut(self.next) {
-            *oldest = span;
-            self.next = (self.next + 1) % limits::SPREAD_SAMPLES;
+        self.min = self.min.min(span);
+        self.max = self.max.max(span);
+        if self.recent.len() >= limits::SPREAD_SAMPLES
+            && let Some(oldest) = self.recent.pop_front()
+            && let Ok(place) = self.sorted.binary_search(&oldest)
+        {
+            self.sorted.remove(place);
         }
+        self.recent.push_back(span);
+        let place = self.sorted.partition_point(|known| *known < span);
+        self.sorted.insert(place, span);
     }
 
     /// The distribution; `None` where nothing was added.
     pub(super) fn spread(&self) -> Option<Spread> {
-        let mut sorted = self.recent.clone();
-        sorted.sort_unstable();
         Some(Spread {
-            p50: nearest_rank(&sorted, 50)?,
-            p99: nearest_rank(&sorted, 99)?,
+            p50: self.nearest_rank(50)?,
+            p99: self.nearest_rank(99)?,
             min: self.min,
             max: self.max,
         })
@@ -48,14 +47,14 @@ impl Samples {
 
     /// The median; zero where nothing was added.
     pub(super) fn median(&self) -> Nanos {
-        self.spread().map_or(Nanos(0), |spread| spread.p50)
+        self.nearest_rank(50).unwrap_or_default()
     }
-}
 
-/// The smallest value that at least `percent` of all do not exceed.
-fn nearest_rank(sorted: &[Nanos], percent: usize) -> Option<Nanos> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
+    /// The smallest value that at least `percent` of all do not exceed.
+    fn nearest_rank(&self, percent: usize) -> Option<Nanos> {
+        let rank = (self.sorted.len() * percent).div_ceil(100);
+        self.sorted.get(rank.checked_sub(1)?).copied()
+    }
 }
 
 /// Addresses with how often each was met, the first ones by name and all others together.

@@ -1,12 +1,14 @@
 //! The `TIME_WAIT` sockets that the kernel listed last, joined with the processes whose connections
 //! they are left of; never guesses an owner.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use crate::model::{Nanos, Netns, Selection, SocketRow, TimeWaitListing};
 
 use super::{
-    connections::{Connections, Ownership},
+    connection::Owner,
+    connections::Connections,
+    ended::Ended,
     limits,
     process::{ProcessKey, Processes},
     report::{Attribution, Identity, TimeWaitRow},
@@ -19,34 +21,30 @@ pub(super) struct TimeWaitTable {
 }
 
 impl TimeWaitTable {
-    /// Takes over a listing; it replaces the namespace's last one.
-    pub(super) fn learn(&mut self, at: Nanos, listing: &TimeWaitListing) {
-        self.listings
-            .insert(listing.netns, (at, listing.rows.clone()));
+    /// Takes over a listing; it replaces the namespace's last one. `ended` is told what changed.
+    pub(super) fn learn(&mut self, at: Nanos, listing: &TimeWaitListing, ended: &mut Ended) {
+        let netns = listing.netns;
+        let (last, rows) = self.listings.entry(netns).or_default();
+        *last = at;
+        changes(rows, &listing.rows, |change| match change {
+            Change::Came(row) => ended.list(netns, row),
+            Change::Went(row) => ended.unlist(netns, row),
+        });
+        rows.clone_from(&listing.rows);
         if self.listings.len() > limits::TIME_WAIT_LISTINGS {
             let oldest = self
                 .listings
                 .iter()
                 .min_by_key(|(netns, (at, _))| (*at, **netns))
                 .map(|(netns, _)| *netns);
-            if let Some(oldest) = oldest {
-                self.listings.remove(&oldest);
-            }
-        }
-    }
-
-    /// How many listed sockets are left of each verdict's connections.
-    pub(super) fn by_verdict(&self, connections: &Connections) -> BTreeMap<u64, u64> {
-        let mut counts = BTreeMap::new();
-        for (netns, row) in self.sockets() {
-            if let Some(verdict) = connections
-                .owner_of(netns, row)
-                .and_then(|found| found.told_by)
+            if let Some(netns) = oldest
+                && let Some((_, rows)) = self.listings.remove(&netns)
             {
-                *counts.entry(verdict).or_default() += 1;
+                for row in &rows {
+                    ended.unlist(netns, row);
+                }
             }
         }
-        counts
     }
 
     /// The listed sockets that were selected, each with its owner.
@@ -59,14 +57,14 @@ impl TimeWaitTable {
         let mut rows = Vec::new();
         for (netns, row) in self.sockets() {
             let found = connections.owner_of(netns, row);
-            if !is_selected(row, found, selection) {
+            if !is_selected(row, found.map(|(owner, _)| owner), selection) {
                 continue;
             }
             let (who, attribution) = match found {
                 None => (Identity::default(), Attribution::BeforeStart),
-                Some(found) => {
-                    let process = processes.identity(found.owner.process);
-                    (process.of_thread(&found.owner), found.attribution)
+                Some((owner, attribution)) => {
+                    let process = processes.identity(owner.process);
+                    (process.of_thread(&owner), attribution)
                 }
             };
             rows.push(TimeWaitRow {
@@ -95,16 +93,61 @@ pub(super) fn owners(
 ) -> impl Iterator<Item = Option<ProcessKey>> {
     listing.rows.iter().filter_map(|row| {
         let found = connections.owner_of(listing.netns, row);
-        is_selected(row, found, selection).then(|| found.map(|found| found.owner.process))
+        let owner = found.map(|(owner, _)| owner);
+        is_selected(row, owner, selection).then(|| owner.map(|owner| owner.process))
     })
 }
 
-/// Whether the user selected a socket, by its ports and its owner.
-fn is_selected(row: &SocketRow, found: Option<Ownership>, selection: &Selection) -> bool {
+/// Whether a socket with this owner, if anybody knows one, was selected.
+fn is_selected(row: &SocketRow, owner: Option<Owner>, selection: &Selection) -> bool {
     let wants_port = |port: u16| selection.ports.is_empty() || selection.ports.contains(&port);
-    if !wants_port(row.local.port) && !wants_port(row.remote.port) {
-        return false;
+    let wants_owner = selection.pids.is_empty()
+        || owner.is_some_and(|owner| selection.pids.contains(&owner.process.pid()));
+    (wants_port(row.local.port) || wants_port(row.remote.port)) && wants_owner
+}
+
+/// A difference between two listings.
+enum Change<'a> {
+    Came(&'a SocketRow),
+    Went(&'a SocketRow),
+}
+
+/// Tells what leads from one listing to the next; both are in order.
+fn changes<'a>(
+    mut old: &'a [SocketRow],
+    mut new: &'a [SocketRow],
+    mut tell: impl FnMut(Change<'a>),
+) {
+    loop {
+        match (old.split_first(), new.split_first()) {
+            (Some((went, old_rest)), Some((came, new_rest))) => match order(went, came) {
+                Ordering::Less => {
+                    tell(Change::Went(went));
+                    old = old_rest;
+                }
+                Ordering::Equal => (old, new) = (old_rest, new_rest),
+                Ordering::Greater => {
+                    tell(Change::Came(came));
+                    new = new_rest;
+                }
+            },
+            (Some((went, rest)), None) => {
+                tell(Change::Went(went));
+                old = rest;
+            }
+            (None, Some((came, rest))) => {
+                tell(Change::Came(came));
+                new = rest;
+            }
+            (None, None) => return,
+        }
     }
-    let pid = found.map(|found| found.owner.process.pid());
-    selection.pids.is_empty() || pid.is_some_and(|pid| selection.pids.contains(&pid))
+}
+
+/// The order of two listed sockets; those with the same cookie are one.
+fn order(one: &SocketRow, other: &SocketRow) -> Ordering {
+    match one.cookie.cmp(&other.cookie) {
+        Ordering::Equal if one.cookie.known().is_none() => one.cmp(other),
+        order => order,
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::Nanos;
+use crate::model::{Comm, Nanos, Tid};
 
 use super::{
     limits,
@@ -14,7 +14,6 @@ use super::{
 /// What is to be told of a verdict now.
 pub(super) struct Telling {
     pub(super) process: ProcessKey,
-    pub(super) who: Identity,
     pub(super) first_seen: Nanos,
     pub(super) last_seen: Nanos,
     pub(super) ongoing: bool,
@@ -22,18 +21,104 @@ pub(super) struct Telling {
     pub(super) finding: Finding,
 }
 
+/// Numbers that change whenever a verdict would be told differently but for
+/// [`FdBurst::fds_now`](super::report::FdBurst::fds_now): most verdicts stay as they are for many
+/// ticks, and to put one into words costs more than to see that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Basis {
+    pub(super) who: Subject,
+    pub(super) facts: [u64; 5],
+    pub(super) ongoing: bool,
+    pub(super) lossy: bool,
+}
+
+/// Whom a verdict names, as [`Basis`] has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub(super) process: ProcessKey,
+    /// See [`Processes::identity_version`](super::process::Processes::identity_version).
+    pub(super) version: u32,
+    pub(super) tid: Tid,
+    pub(super) thread: Comm,
+    pub(super) processes: u64,
+}
+
 #[derive(Debug)]
 struct Entry {
     /// As it is now.
     verdict: Verdict,
-    /// As it was when its last update was counted.
-    told: Verdict,
+    /// What that was made of; `None` where that cannot be told.
+    basis: Option<Basis>,
+    /// As [`FdBurst::fds_now`](super::report::FdBurst::fds_now) was when the last update was
+    /// counted. All else that changes is an update at once.
+    told_fds_now: Option<u64>,
     /// When an update was last given out.
     given_at: Nanos,
     /// Whether an update waits for the pause between two to be over.
     is_held: bool,
     /// The process, to know later whether it has ended.
     process: ProcessKey,
+}
+
+impl Entry {
+    fn new(id: u64, basis: Option<Basis>, now: Nanos, telling: Telling, who: Identity) -> Self {
+        let process = telling.process;
+        let verdict = telling.into_verdict(id, 0, who);
+        Self {
+            told_fds_now: fds_now(&verdict.finding),
+            verdict,
+            basis,
+            given_at: now,
+            is_held: false,
+            process,
+        }
+    }
+
+    /// Tells it as it is now, of somebody else where `who` is given. Gives whether a reader of the
+    /// last update would want to hear of that.
+    fn change(&mut self, telling: Telling, who: Option<Identity>) -> bool {
+        self.process = telling.process;
+        let is_other = who.as_ref().is_some_and(|who| *who != self.verdict.who);
+        let who = who.unwrap_or_else(|| std::mem::take(&mut self.verdict.who));
+        let now = telling.into_verdict(self.verdict.id, self.verdict.update, who);
+        let mut told = std::mem::replace(&mut self.verdict, now);
+        if is_other || has_moved(&self.verdict.finding, self.told_fds_now) {
+            return true;
+        }
+        set_fds_now(&mut told.finding, fds_now(&self.verdict.finding));
+        let times = |verdict: &Verdict| (verdict.first_seen, verdict.last_seen);
+        let state = |verdict: &Verdict| (verdict.ongoing, verdict.lossy);
+        times(&told) != times(&self.verdict)
+            || state(&told) != state(&self.verdict)
+            || told.finding != self.verdict.finding
+    }
+
+    fn count_update(&mut self) {
+        self.verdict.update += 1;
+        self.told_fds_now = fds_now(&self.verdict.finding);
+    }
+}
+
+impl Telling {
+    fn into_verdict(self, id: u64, update: u32, who: Identity) -> Verdict {
+        Verdict {
+            id,
+            update,
+            who,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            ongoing: self.ongoing,
+            lossy: self.lossy,
+            finding: self.finding,
+        }
+    }
+}
+
+/// When something is told, and the least time between two updates of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) now: Nanos,
+    pub(super) pause: Nanos,
 }
 
 /// All verdicts by number.
@@ -80,69 +165,60 @@ impl Verdicts {
         self.evicted + self.refused
     }
 
-    /// Tells a verdict for the first time, or as it is now.
-    pub(super) fn tell(&mut self, id: u64, telling: Telling, now: Nanos, pause: Nanos) {
-        let Telling {
-            process,
-            who,
-            first_seen,
-            last_seen,
-            ongoing,
-            lossy,
-            finding,
-        } = telling;
-        let mut verdict = Verdict {
-            id,
-            update: 0,
-            who,
-            first_seen,
-            last_seen,
-            ongoing,
-            lossy,
-            finding,
-        };
-        let was_ongoing = match self.entries.get_mut(&id) {
-            None => {
-                self.entries.insert(
-                    id,
-                    Entry {
-                        told: verdict.clone(),
-                        verdict,
-                        given_at: now,
-                        is_held: false,
-                        process,
-                    },
-                );
-                self.to_take.insert(id);
-                true
+    /// Tells a verdict for the first time, or as it is now. `who` and `telling` are only asked
+    /// where `basis` differs from the last one; `fds_now` is what the latter would tell of that.
+    pub(super) fn tell(
+        &mut self,
+        id: u64,
+        basis: Option<Basis>,
+        fds_now: Option<u64>,
+        clock: Clock,
+        who: impl FnOnce() -> Identity,
+        telling: impl FnOnce() -> Telling,
+    ) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            let entry = Entry::new(id, basis, clock.now, telling(), who());
+            let ongoing = entry.verdict.ongoing;
+            self.entries.insert(id, entry);
+            self.to_take.insert(id);
+            if !ongoing {
+                self.has_ended(id);
             }
-            Some(entry) => {
-                let was_ongoing = entry.verdict.ongoing;
-                entry.process = process;
-                verdict.update = entry.told.update;
-                if is_news(&entry.told, &verdict) {
-                    verdict.update += 1;
-                    entry.told = verdict.clone();
-                    entry.is_held = true;
-                }
-                entry.verdict = verdict;
-                if entry.is_held && (!ongoing || now.since(entry.given_at) >= pause) {
-                    entry.is_held = false;
-                    entry.given_at = now;
-                    self.to_take.insert(id);
-                }
-                was_ongoing
-            }
+            return;
         };
+        let was_ongoing = entry.verdict.ongoing;
+        let is_news = if basis.is_some() && entry.basis == basis {
+            set_fds_now(&mut entry.verdict.finding, fds_now);
+            has_moved(&entry.verdict.finding, entry.told_fds_now)
+        } else {
+            let same_who =
+                basis.is_some_and(|basis| entry.basis.is_some_and(|known| known.who == basis.who));
+            entry.basis = basis;
+            entry.change(telling(), (!same_who).then(who))
+        };
+        let ongoing = entry.verdict.ongoing;
+        if is_news {
+            entry.count_update();
+            entry.is_held = true;
+        }
+        if entry.is_held && (!ongoing || clock.now.since(entry.given_at) >= clock.pause) {
+            entry.is_held = false;
+            entry.given_at = clock.now;
+            self.to_take.insert(id);
+        }
         if was_ongoing && !ongoing {
-            self.ended.push_back(id);
-            if self.ended.len() > limits::ENDED_VERDICTS
-                && let Some(oldest) = self.ended.pop_front()
-            {
-                self.entries.remove(&oldest);
-                self.to_take.remove(&oldest);
-                self.evicted += 1;
-            }
+            self.has_ended(id);
+        }
+    }
+
+    fn has_ended(&mut self, id: u64) {
+        self.ended.push_back(id);
+        if self.ended.len() > limits::ENDED_VERDICTS
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.entries.remove(&oldest);
+            self.to_take.remove(&oldest);
+            self.evicted += 1;
         }
     }
 
@@ -157,9 +233,8 @@ impl Verdicts {
     /// what was told of them: nobody will tell it later.
     pub(super) fn take_all(&mut self) -> Vec<Verdict> {
         for (id, entry) in &mut self.entries {
-            if entry.verdict != entry.told {
-                entry.verdict.update += 1;
-                entry.told = entry.verdict.clone();
+            if fds_now(&entry.verdict.finding) != entry.told_fds_now {
+                entry.count_update();
                 entry.is_held = true;
             }
             if std::mem::take(&mut entry.is_held) {
@@ -199,27 +274,28 @@ impl Verdicts {
     }
 }
 
-/// Whether a reader of the last update would want to hear of it.
-fn is_news(told: &Verdict, now: &Verdict) -> bool {
-    if told == now {
-        return false;
+/// Whether so many descriptors instead of those told would be news: the table of a busy process
+/// changes all the time, so only a good part of the burst is.
+fn has_moved(finding: &Finding, told: Option<u64>) -> bool {
+    match (finding, told) {
+        (Finding::FdBurst(burst), told) => match (told, burst.fds_now) {
+            (Some(then), Some(now)) => then.abs_diff(now) >= (burst.opens / 4).max(1),
+            (then, now) => then != now,
+        },
+        _ => false,
     }
-    // The table of a busy process changes all the time: only a good part of the burst is news.
-    let (Finding::FdBurst(then), Finding::FdBurst(burst)) = (&told.finding, &now.finding) else {
-        return true;
-    };
-    let has_moved = match (then.fds_now, burst.fds_now) {
-        (Some(then), Some(now)) => then.abs_diff(now) >= (burst.opens / 4).max(1),
-        (then, now) => then != now,
-    };
-    if has_moved {
-        return true;
+}
+
+/// Of a burst, the descriptors now.
+fn fds_now(finding: &Finding) -> Option<u64> {
+    match finding {
+        Finding::FdBurst(burst) => burst.fds_now,
+        _ => None,
     }
-    let mut same_table = burst.clone();
-    same_table.fds_now = then.fds_now;
-    let same_table = Verdict {
-        finding: Finding::FdBurst(same_table),
-        ..now.clone()
-    };
-    *told != same_table
+}
+
+fn set_fds_now(finding: &mut Finding, now: Option<u64>) {
+    if let Finding::FdBurst(burst) = finding {
+        burst.fds_now = now;
+    }
 }
