@@ -1,6 +1,7 @@
 //! The project's own tool: sets up what a build needs, builds, tests, and runs commands under other
 //! kernels; it never holds anything of tracer itself.
 
+mod bench;
 mod bpf;
 mod build;
 mod command;
@@ -49,6 +50,8 @@ enum Subcommands {
     Tidy,
     /// Run a command as root under another kernel.
     Vm(VmArguments),
+    /// Measure what tracer costs, each figure beside its target.
+    Bench(bench::Arguments),
     /// Show tracer at work, on this machine or in a virtual one; sets up and builds all that takes.
     Demo(demo::Arguments),
 }
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Subcommands::Test(arguments) => (run_tests(&arguments), 1),
         Subcommands::Tidy => (tidy::check().map(|()| ExitCode::SUCCESS), 1),
         Subcommands::Vm(arguments) => (run_vm(arguments), VM_FAILED),
+        Subcommands::Bench(arguments) => (bench::run(&arguments), 1),
         Subcommands::Demo(arguments) => (demo::run(&arguments), 1),
     };
     result.unwrap_or_else(|error| {

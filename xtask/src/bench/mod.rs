@@ -1,0 +1,78 @@
+//! Measures what tracer costs, and holds each figure against its target; it never compares figures
+//! of two runs: machines differ.
+
+mod engine;
+mod figure;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use figure::Figure;
+
+/// What to measure, and how much.
+#[derive(Args)]
+pub struct Arguments {
+    /// How many inputs each load has.
+    #[arg(long, value_name = "N", default_value = "10M", value_parser = inputs)]
+    inputs: u64,
+    /// How the figures are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// An object a line.
+    Json,
+}
+
+/// Measures everything and prints it. The exit code is a failure's where a target was missed.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let figures = engine::measure(arguments.inputs)?;
+    let text = match arguments.format {
+        Format::Table => figure::table(&figures),
+        Format::Json => figure::json_lines(&figures),
+    };
+    print!("{text}");
+    Ok(if figures.iter().all(Figure::is_met) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A number that may end in `k` or `M`.
+fn inputs(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes() {
+        [digits @ .., b'k'] => (digits.len(), 1_000),
+        [digits @ .., b'M'] => (digits.len(), 1_000_000),
+        digits => (digits.len(), 1),
+    };
+    let number: u64 = text[..digits]
+        .parse()
+        .map_err(|_| "not a number, as in 300k or 10M".to_owned())?;
+    number
+        .checked_mul(unit)
+        .filter(|inputs| *inputs > 0)
+        .ok_or_else(|| "not a possible number of inputs".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inputs;
+
+    #[test]
+    fn numbers_may_have_a_unit() {
+        assert_eq!(inputs("17"), Ok(17));
+        assert_eq!(inputs("300k"), Ok(300_000));
+        assert_eq!(inputs("100M"), Ok(100_000_000));
+        assert!(inputs("M").is_err());
+        assert!(inputs("0").is_err());
+        assert!(inputs("ten").is_err());
+    }
+}
