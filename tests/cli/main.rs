@@ -1,6 +1,7 @@
 //! The command line on this very machine, whether or not its kernel can be traced, and whether or
 //! not this is root; never more of it than a moment.
 
+mod golden;
 mod report;
 
 use std::{

@@ -3,6 +3,7 @@
 
 mod record;
 mod report;
+mod thresholds;
 mod traces;
 
 use std::{path::PathBuf, time::Duration};
@@ -11,13 +12,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use clap_verbosity_flag::{Verbosity, WarnLevel};
 
 use crate::{
-    analysis::{Thresholds, report::FINDING_NAMES},
+    analysis::report::FINDING_NAMES,
     model::{Nanos, Pid, Selection},
     sink::ColorWhen,
 };
 
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use report::{ReportArgs, ReportFormat};
+pub use thresholds::ThresholdArgs;
 pub use traces::{Moment, Speed, TraceArgs};
 
 /// The codes that tracer ends with.
@@ -306,57 +308,6 @@ pub struct CostArgs {
     pub ring_size: u32,
 }
 
-macro_rules! thresholds {
-    ($($(#[doc = $help:literal])+ $option:ident($value_name:literal, $parser:expr, $type:ty) => $field:ident, $into:path, $show:path;)+) => {
-        /// The thresholds that the command line can change; the others, and the reason for each
-        /// default, are in [`Thresholds`].
-        #[derive(Clone, Debug, Default, Args)]
-        #[command(next_help_heading = "When it speaks up")]
-        pub struct ThresholdArgs {
-            $(
-                #[arg(
-                    long, value_name = $value_name, value_parser = $parser,
-                    help = format!(concat!($($help),+, " [default: {}]"), $show(Thresholds::default().$field)).trim().to_owned()
-                )]
-                #[expect(missing_docs, reason = "the help says it")]
-                pub $option: Option<$type>,
-            )+
-        }
-
-        impl ThresholdArgs {
-            /// The thresholds with those that were given.
-            #[must_use]
-            pub fn over(&self, thresholds: Thresholds) -> Thresholds {
-                Thresholds {
-                    $($field: self.$option.map_or(thresholds.$field, $into),)+
-                    ..thresholds
-                }
-            }
-        }
-    };
-}
-
-thresholds! {
-    /// Flapping: connections without a useful exchange
-    flap_count("COUNT", count(), u64) => flapping_count, u64::from, u64::from;
-    /// Flapping: within this time
-    flap_window("TIME", positive_time, Duration) => flapping_window, nanos, text;
-    /// Churn: connections with a useful exchange, of one client
-    churn_count("COUNT", count(), u64) => churn_count, u64::from, u64::from;
-    /// Churn: within this time
-    churn_window("TIME", positive_time, Duration) => churn_window, nanos, text;
-    /// Flapping and churn: the longest life of a connection that counts
-    short_lifetime("TIME", positive_time, Duration) => short_lifetime, nanos, text;
-    /// Failing connects: failures in a row
-    fail_count("COUNT", count(), u64) => failing_count, u64::from, u64::from;
-    /// Failing connects: within this time
-    fail_window("TIME", positive_time, Duration) => failing_window, nanos, text;
-    /// Descriptor burst: files opened and kept open
-    burst_files("COUNT", count(), u64) => burst_files, u64::from, u64::from;
-    /// Descriptor burst: within this time
-    burst_window("TIME", positive_time, Duration) => burst_window, nanos, text;
-}
-
 /// How `tracer timewait` is to watch and list.
 #[derive(Debug, Args)]
 pub struct TimewaitArgs {
@@ -419,11 +370,6 @@ pub enum AttachMode {
     Kprobe,
 }
 
-/// A span as `--help` shows it and as it is read again.
-fn text(span: Nanos) -> String {
-    humantime::format_duration(Duration::from_nanos(span.0)).to_string()
-}
-
 /// A time as the engine counts it.
 pub(crate) fn nanos(time: Duration) -> Nanos {
     Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
@@ -480,6 +426,7 @@ mod tests {
     use clap::{CommandFactory as _, error::ErrorKind};
 
     use super::*;
+    use crate::analysis::Thresholds;
 
     fn watch(words: &str) -> Result<WatchArgs, clap::Error> {
         let words = ["tracer", "watch"]

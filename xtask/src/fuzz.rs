@@ -1,7 +1,8 @@
-//! Builds the fuzz target with coverage counters and runs it for some seconds; it never changes the
+//! Builds the fuzz targets with coverage counters and runs each for some seconds; it never changes the
 //! corpus that is kept in the repository.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +10,10 @@ use anyhow::{Context, Result, bail};
 use crate::command::{output_of, run_shown};
 use crate::{setup, workspace};
 
-/// How long it makes up inputs. The way is short: most of what a longer run finds, it finds within
+/// The targets, each with a corpus of its name.
+const TARGETS: [&str; 2] = ["records", "traces"];
+
+/// How long each makes up inputs. The way is short: most of what a longer run finds, it finds within
 /// the first seconds, and each run goes on from what the last one found.
 const SECONDS: u32 = 10;
 
@@ -44,14 +48,23 @@ pub fn run() -> Result<()> {
         .args(["--package", "tracer-fuzz", "--features", "libfuzzer"]);
     run_shown(&mut build)?;
 
-    let discovered = folder.join("corpus");
+    let programs = folder.join(&host).join("fuzz");
+    TARGETS
+        .into_iter()
+        .try_for_each(|target| fuzz(target, &programs, &folder))
+}
+
+/// Runs one target, which lies among `programs`; what it finds goes to `folder`.
+fn fuzz(target: &str, programs: &Path, folder: &Path) -> Result<()> {
+    let corpus = format!("corpus-{target}");
+    let discovered = folder.join(&corpus);
     let broken = folder.join("broken");
     fs::create_dir_all(&discovered)?;
     fs::create_dir_all(&broken)?;
-    let program = folder.join(&host).join("fuzz/records");
+    let program = programs.join(target);
     let mut fuzz = Command::new(&program);
     fuzz.arg(&discovered)
-        .arg(workspace::root().join("tests/fuzz/corpus"))
+        .arg(workspace::root().join("tests/fuzz").join(&corpus))
         .arg(format!("-max_total_time={SECONDS}"))
         .arg(format!("-rss_limit_mb={MEMORY_MIB}"))
         .arg(format!("-timeout={TIMEOUT_SECONDS}"))
@@ -69,7 +82,7 @@ pub fn run() -> Result<()> {
             again(&said, &program.display())
         );
     }
-    eprintln!("  fuzzed  {}", summary(&said));
+    eprintln!("  fuzzed  {target}: {}", summary(&said));
     Ok(())
 }
 

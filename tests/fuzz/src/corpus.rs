@@ -13,7 +13,7 @@ use super::*;
 
 /// Where the seeds lie.
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus-records")
 }
 
 /// A stream as [`watch`] takes it.

@@ -6,6 +6,9 @@
 
 #[cfg(test)]
 mod corpus;
+mod traces;
+
+pub use traces::replay;
 
 use tracer::{
     analysis::{Engine, Report, Thresholds, report::Verdict},
