@@ -67,7 +67,7 @@ pub const LEVELS_PER_PROCESS: usize = 512;
 /// Bursts of one process that are followed at once after they ended.
 pub const FOLLOWED_BURSTS: usize = 4;
 
-/// Verdicts about connections that go on at once; nobody reads more. Each takes up to 20 kB.
+/// Verdicts about connections that go on at once; nobody reads more. Each takes up to 40 kB.
 pub const ONGOING_VERDICTS: usize = 2_048;
 
 /// Verdicts that have ended and are still told.
