@@ -97,7 +97,11 @@ pub fn dumps(written: &[impl AsRef<Path>], joined: u64, held_back: u64, failed: 
     };
     for (count, noun, what) in [
         (joined, "verdict", "joined one that was being written"),
-        (held_back, "verdict", "made none because the last one was too recent"),
+        (
+            held_back,
+            "verdict",
+            "made none because the last one was too recent",
+        ),
         (failed, "dump", "failed"),
     ] {
         if count > 0 {
