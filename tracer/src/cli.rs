@@ -1,10 +1,12 @@
 //! The words of the command line: what they are, what each means, and which go together; never what
 //! is done about them.
 
+mod examples;
 mod record;
 mod report;
 mod thresholds;
 mod traces;
+mod views;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,10 +19,12 @@ use crate::{
     sink::ColorWhen,
 };
 
+use examples::EXAMPLES;
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use report::{ReportArgs, ReportFormat};
 pub use thresholds::ThresholdArgs;
 pub use traces::{Moment, Speed, TraceArgs};
+pub use views::{DiffArgs, EventsArgs, ExportArgs, ExportAs};
 
 /// The codes that tracer ends with.
 pub mod exit {
@@ -47,36 +51,6 @@ const RING_BYTES_MAX: u32 = 1 << 30;
 
 /// The part of the help that all commands have in common.
 const GENERAL: &str = "Logging and colours";
-
-const EXAMPLES: &str = "\
-Examples:
-  Who keeps opening and closing connections to port 2181? Watch until Ctrl-C:
-      sudo tracer watch --port 2181
-  Half a minute, for a script: the verdicts as JSON, exit code 3 if there was one:
-      sudo tracer watch --port 2181 --duration 30s --format json --fail-on-verdict
-  Who fills the descriptor table of process 4711?
-      sudo tracer watch --pid 4711 --no-tcp
-  Keep the evidence: record until Ctrl-C, then look at it again, on any machine, without root:
-      sudo tracer record -o incident.arrows
-      tracer replay incident.arrows --port 2181
-      tracer report incident.arrows -o incident.html
-  Run all the time, and keep the five minutes before each fault:
-      sudo tracer record --flight 5m --dump-dir /var/lib/tracer
-  Whose are these TIME_WAIT sockets?
-      sudo tracer timewait --port 2181
-  What can tracer do on this machine, and what is missing?
-      tracer doctor
-
-Exit codes:
-  0  all went well
-  1  something failed on the way
-  2  this machine cannot trace (`tracer doctor` says why), or the command line is wrong
-  3  there was a verdict, with --fail-on-verdict
-  4  a trace is cut or damaged, with --strict
-
-Environment:
-  NO_COLOR  no colours, unless --color always
-  RUST_LOG  what to log to standard error, such as debug or tracer=trace; goes before -v and -q";
 
 /// Names the process and thread behind flapping connections, TIME_WAIT sockets and descriptor
 /// bursts.
@@ -141,6 +115,24 @@ pub enum Command {
     /// root and no particular kernel.
     #[command(after_long_help = EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Print the events of a trace, a line each
+    ///
+    /// The columns are those that users of tcplife, tcptracer and opensnoop know. With --lives a line
+    /// for each connection that ended, with its bytes, how long it lived, and who ended it.
+    #[command(after_long_help = EXAMPLES)]
+    Events(EventsArgs),
+    /// Write a trace as Parquet, JSON lines or CSV, for other programs
+    ///
+    /// The columns are those of the trace (see docs/trace.md), with the time on the wall clock (UTC)
+    /// before them.
+    #[command(after_long_help = EXAMPLES)]
+    Export(ExportArgs),
+    /// Say what differs between two traces, such as before and after a deploy
+    ///
+    /// By program, not by process: connections and failures a minute with each peer, verdicts gained
+    /// and lost, files opened by directory; what changed most first.
+    #[command(after_long_help = EXAMPLES)]
+    Diff(DiffArgs),
     /// List TIME_WAIT sockets with the processes that they belonged to
     ///
     /// The columns are netstat's, with the one filled in that netstat cannot: the kernel no longer
@@ -578,7 +570,15 @@ mod tests {
     fn the_readmes_command_lines_are_understood() {
         let readme = include_str!("../../README.md");
         let mut seen = 0;
-        for command in ["tracer watch", "tracer timewait", "tracer doctor"] {
+        for command in [
+            "tracer watch",
+            "tracer timewait",
+            "tracer doctor",
+            "tracer replay",
+            "tracer events",
+            "tracer export",
+            "tracer diff",
+        ] {
             for (at, _) in readme.match_indices(command) {
                 let end = |letter| matches!(letter, '`' | '#' | '|' | '\n');
                 let line = readme[at..].split(end).next().unwrap_or_default();

@@ -7,6 +7,7 @@
 //! conspicuous, and `verdicts` keeps what they found.
 
 mod churn;
+pub mod compare;
 mod connection;
 mod connections;
 mod descriptors;
@@ -21,6 +22,7 @@ mod group;
 mod groups;
 mod history;
 pub mod limits;
+pub mod lives;
 mod losses;
 mod pattern;
 mod process;

@@ -187,10 +187,9 @@ impl Process {
         replace(&mut self.container, fact.container.as_ref());
     }
 
-    fn name(&self) -> String {
-        self.comm
-            .clone()
-            .unwrap_or_else(|| self.kernel_comm.to_string())
+    fn name(&self) -> &str {
+        let comm = self.comm.as_deref();
+        comm.unwrap_or_else(|| self.kernel_comm.as_str())
     }
 
     fn counted(&self, of: impl Fn(&ProcessCounters) -> u64) -> u64 {
@@ -254,6 +253,11 @@ impl Processes {
     /// The process that has this pid now.
     pub(super) fn current(&self, pid: Pid) -> Option<ProcessKey> {
         self.current.get(&pid).copied()
+    }
+
+    /// A process's name; empty where none is known.
+    pub(super) fn name(&self, key: ProcessKey) -> &str {
+        self.table.get(&key).map_or("", Process::name)
     }
 
     /// The process that acts in this event, met for the first time if need be.
@@ -445,13 +449,13 @@ impl Processes {
             .map(|comm| comm.to_string())
             .or_else(|| {
                 let parent = self.current.get(&process.ppid?)?;
-                self.table.get(parent).map(Process::name)
+                Some(self.table.get(parent)?.name().to_owned())
             });
         Identity {
             pid: Some(key.pid),
             ns_pid: process.ns_pid.filter(|ns_pid| *ns_pid != key.pid.0),
             start: process.start,
-            comm: process.name(),
+            comm: process.name().to_owned(),
             exe: process.exe.clone(),
             cmdline: process.cmdline.clone(),
             user: process.user.clone(),

@@ -2,6 +2,9 @@
 
 mod calls;
 mod control;
+mod diff;
+mod events;
+mod export;
 mod feed;
 mod flight;
 mod output;
@@ -45,6 +48,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Dump(args) => dump(args),
         Command::Replay(args) => replay::replay(args, look),
         Command::Report(args) => report::report(args),
+        Command::Events(args) => events::events(args, look),
+        Command::Export(args) => export::export(args),
+        Command::Diff(args) => diff::diff(args, look),
         Command::Timewait(args) => list_time_wait(args, look),
         Command::Doctor(args) => examine(args),
     };

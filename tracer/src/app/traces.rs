@@ -5,12 +5,12 @@ use anyhow::Result;
 
 use crate::{
     cli::{TraceArgs, exit},
-    model::{Input, Nanos, Session},
+    model::{Input, Nanos, Pid, Session},
     sink::recording,
-    trace::{Baseline, Head, TraceSet},
+    trace::{Baseline, Head, Narrow, TraceSet},
 };
 
-/// The inputs of a trace, from and to the wanted moments.
+/// The inputs of a trace, of the wanted ports and processes, from and to the wanted moments.
 pub(super) struct Traces {
     set: TraceSet,
     from: Option<Nanos>,
@@ -19,6 +19,7 @@ pub(super) struct Traces {
     baseline: Option<Box<Baseline>>,
     /// Inputs to be given before any other, the next one last.
     first: Vec<Input>,
+    narrow: Narrow,
     is_strict: bool,
 }
 
@@ -33,6 +34,10 @@ impl Traces {
             to: args.to.map(moment),
             baseline: args.from.map(|_| Box::default()),
             first: Vec::new(),
+            narrow: Narrow::new(
+                args.ports.clone(),
+                args.pids.iter().copied().map(Pid).collect(),
+            ),
             is_strict: args.strict,
             set,
         })
@@ -77,6 +82,18 @@ impl Iterator for Traces {
     type Item = Input;
 
     fn next(&mut self) -> Option<Input> {
+        loop {
+            let input = self.next_of_all()?;
+            if let Some(input) = self.narrow.keep(input) {
+                return Some(input);
+            }
+        }
+    }
+}
+
+impl Traces {
+    /// The next input, whatever port or process it is about.
+    fn next_of_all(&mut self) -> Option<Input> {
         if let Some(input) = self.first.pop() {
             return Some(input);
         }

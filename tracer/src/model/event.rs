@@ -1,8 +1,8 @@
 //! What a process did, typed: the decoded form of a ring buffer record; never its bytes.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
-use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
+use tracer_common::{EventKind, FdKind, FdSource, ProcessCounters, Role};
 
 use super::{Comm, Cookie, Nanos, Netns, Pid, SockId, Tid};
 
@@ -39,6 +39,31 @@ pub enum EventBody {
     },
 }
 
+impl EventBody {
+    /// The kind of event, by which it is called in traces, reports and filters.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Tcp(tcp) => match tcp.action {
+                TcpAction::Connect => EventKind::TcpConnect,
+                TcpAction::ConnectFailed => EventKind::TcpConnectFailed,
+                TcpAction::Accept => EventKind::TcpAccept,
+                TcpAction::State => EventKind::TcpState,
+                TcpAction::TimeWait => EventKind::TcpTimeWait,
+                TcpAction::Close => EventKind::TcpClose,
+            },
+            Self::Fd(fd) => match fd.action {
+                FdAction::Installed => EventKind::FdInstall,
+                FdAction::OpenFailed => EventKind::FdOpenFailed,
+                FdAction::Exhausted => EventKind::FdExhausted,
+                FdAction::Closed => EventKind::FdClose,
+            },
+            Self::Process(_) => EventKind::Process,
+            Self::Exit { .. } => EventKind::Exit,
+        }
+    }
+}
+
 /// An address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
@@ -65,6 +90,25 @@ pub enum TcpState {
     Closing,
     /// A number that this version does not know.
     Unknown(u8),
+}
+
+impl fmt::Display for TcpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+            Self::Unknown(number) => return write!(f, "STATE_{number}"),
+        })
+    }
 }
 
 /// What happened to a connection.

@@ -41,6 +41,16 @@ pub(super) fn unix_millis(session: &Session, at: Nanos) -> f64 {
     wall(session, at).as_nanosecond() as f64 / 1e6
 }
 
+/// A moment's time of day as `14:03:07.120`; UTC, for people who compare events.
+pub(super) fn time_of_day_ms(session: &Session, at: Nanos) -> String {
+    wall(session, at).strftime("%H:%M:%S%.3f").to_string()
+}
+
+/// A moment's day as `2026-11-21`; UTC.
+pub(super) fn date(session: &Session, at: Nanos) -> String {
+    wall(session, at).strftime("%Y-%m-%d").to_string()
+}
+
 /// The wall clock's reading at a moment of the trace; its first or last year where that is beyond
 /// what a calendar holds.
 fn wall(session: &Session, at: Nanos) -> Timestamp {

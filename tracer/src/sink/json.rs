@@ -1,7 +1,7 @@
 //! Writes what the engine concluded as one JSON object a line, for machines; never a key that
 //! `docs/fields.md` does not explain, and never a key less where something is not known.
 
-mod lines;
+pub(super) mod lines;
 
 use std::net::IpAddr;
 
@@ -169,11 +169,7 @@ pub fn report_lines(report: &Report) -> String {
 fn connections(found: &Connections) -> FindingFields<'_> {
     let closed = found.closed_by_local.saturating_add(found.closed_by_remote);
     FindingFields::Connections(ConnectionsFields {
-        role: match found.role {
-            Role::Client => Some("client"),
-            Role::Server => Some("server"),
-            Role::Unknown => None,
-        },
+        role: role(found.role),
         laddr: found.local.addr,
         lport: port(found.local.port),
         raddr: found.remote.addr,
@@ -258,8 +254,17 @@ fn hook(state: &HookState) -> HookObject<'_> {
     }
 }
 
+/// The part that the process played, where it is known.
+pub(super) const fn role(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Client => Some("client"),
+        Role::Server => Some("server"),
+        Role::Unknown => None,
+    }
+}
+
 /// The port, unless the kernel had already given it back.
-fn port(port: u16) -> Option<u16> {
+pub(super) fn port(port: u16) -> Option<u16> {
     (port != 0).then_some(port)
 }
 
@@ -274,7 +279,7 @@ fn rounded(rate: f64) -> f64 {
 }
 
 /// One object on a line of its own.
-fn line(object: &impl Serialize) -> String {
+pub(super) fn line(object: &impl Serialize) -> String {
     let mut text = serde_json::to_string(object)
         .expect("only maps with keys that are no strings fail to serialise, and there are none");
     text.push('\n');

@@ -3,8 +3,10 @@
 
 mod clock;
 mod completeness;
+pub mod diff;
 mod errno;
 mod escape;
+pub mod events;
 mod grid;
 pub mod html;
 pub mod json;

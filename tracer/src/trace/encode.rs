@@ -2,13 +2,11 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr};
 
-use tracer_common::{EventKind, ProcessCounters, Role};
+use tracer_common::{ProcessCounters, Role};
 
 use super::{
     columns::{Building, Rows, Text},
-    names::{
-        COUNTERS, Items, LOSSES, RowKind, counters_to_array, fd_kind, losses_to_array, tcp_kind,
-    },
+    names::{COUNTERS, Items, LOSSES, RowKind, counters_to_array, losses_to_array},
 };
 use crate::model::{
     DescriptorFact, Endpoint, Event, EventBody, FdEvent, HostFact, Input, Losses, Nanos, Netns,
@@ -58,12 +56,7 @@ impl Encoder {
     }
 
     fn event(&mut self, event: &Event) {
-        let kind = match &event.body {
-            EventBody::Tcp(tcp) => tcp_kind(tcp.action),
-            EventBody::Fd(fd) => fd_kind(fd.action),
-            EventBody::Process(_) => EventKind::Process,
-            EventBody::Exit { .. } => EventKind::Exit,
-        };
+        let kind = event.body.kind();
         let row = self.rows.begin(RowKind::Event(kind), event.ts.0);
         if event.pid.0 != 0 {
             self.rows.pid.set(row, event.pid.0);

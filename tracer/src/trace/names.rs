@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use tracer_common::{EventKind, EventStats, FdKind, FdSource, ProcessCounters, Role};
 
-use crate::model::{FdAction, PathForm, TcpAction, TcpState};
+use crate::model::{PathForm, TcpState};
 
 /// A fixed list of names. A row holds a name's number in it, and the file the list itself, so that
 /// numbers may change between versions and names may not.
@@ -154,8 +154,10 @@ impl Names for TcpStates {
     type Value = TcpState;
 
     fn all() -> &'static [String] {
-        static ALL: LazyLock<Vec<String>> =
-            LazyLock::new(|| (0..=u8::MAX).map(state_name).collect());
+        static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let states = (0..=u8::MAX).map(TcpState::from);
+            states.map(|state| state.to_string()).collect()
+        });
         &ALL
     }
 
@@ -165,23 +167,6 @@ impl Names for TcpStates {
 
     fn value(number: u8) -> Option<TcpState> {
         Some(TcpState::from(number))
-    }
-}
-
-fn state_name(number: u8) -> String {
-    match TcpState::from(number) {
-        TcpState::Established => "ESTABLISHED".to_owned(),
-        TcpState::SynSent => "SYN_SENT".to_owned(),
-        TcpState::SynRecv => "SYN_RECV".to_owned(),
-        TcpState::FinWait1 => "FIN_WAIT1".to_owned(),
-        TcpState::FinWait2 => "FIN_WAIT2".to_owned(),
-        TcpState::TimeWait => "TIME_WAIT".to_owned(),
-        TcpState::Close => "CLOSE".to_owned(),
-        TcpState::CloseWait => "CLOSE_WAIT".to_owned(),
-        TcpState::LastAck => "LAST_ACK".to_owned(),
-        TcpState::Listen => "LISTEN".to_owned(),
-        TcpState::Closing => "CLOSING".to_owned(),
-        TcpState::Unknown(number) => format!("STATE_{number}"),
     }
 }
 
@@ -267,28 +252,6 @@ impl Names for PathForms {
         [PathForm::Resolved, PathForm::AsGiven]
             .get(usize::from(number))
             .copied()
-    }
-}
-
-/// The kind of row that a connection's event is.
-pub(super) const fn tcp_kind(action: TcpAction) -> EventKind {
-    match action {
-        TcpAction::Connect => EventKind::TcpConnect,
-        TcpAction::ConnectFailed => EventKind::TcpConnectFailed,
-        TcpAction::Accept => EventKind::TcpAccept,
-        TcpAction::State => EventKind::TcpState,
-        TcpAction::TimeWait => EventKind::TcpTimeWait,
-        TcpAction::Close => EventKind::TcpClose,
-    }
-}
-
-/// The kind of row that a descriptor's event is.
-pub(super) const fn fd_kind(action: FdAction) -> EventKind {
-    match action {
-        FdAction::Installed => EventKind::FdInstall,
-        FdAction::OpenFailed => EventKind::FdOpenFailed,
-        FdAction::Exhausted => EventKind::FdExhausted,
-        FdAction::Closed => EventKind::FdClose,
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod bursts;
 mod churn;
+mod compare;
 mod failing;
 mod flapping;
 mod identity;
 mod life;
+mod lives;
 mod properties;
 mod time_wait;

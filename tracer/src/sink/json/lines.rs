@@ -73,7 +73,7 @@ pub(super) enum FindingFields<'a> {
 
 /// Who did it: the process.
 #[derive(Serialize)]
-pub(super) struct ProcessFields<'a> {
+pub(in crate::sink) struct ProcessFields<'a> {
     pub(super) pid: Option<Pid>,
     pub(super) ns_pid: Option<u32>,
     pub(super) comm: Option<&'a str>,
@@ -88,7 +88,7 @@ pub(super) struct ProcessFields<'a> {
 }
 
 impl<'a> ProcessFields<'a> {
-    pub(super) fn new(session: &Session, who: &'a Identity) -> Self {
+    pub(in crate::sink) fn new(session: &Session, who: &'a Identity) -> Self {
         Self {
             pid: who.pid,
             ns_pid: who.ns_pid,
@@ -107,14 +107,14 @@ impl<'a> ProcessFields<'a> {
 
 /// Who did it: the thread.
 #[derive(Serialize)]
-pub(super) struct ThreadFields<'a> {
+pub(in crate::sink) struct ThreadFields<'a> {
     pub(super) tid: Option<Tid>,
     pub(super) nid: Option<String>,
     pub(super) thread: Option<&'a str>,
 }
 
 impl<'a> ThreadFields<'a> {
-    pub(super) fn new(who: &'a Identity) -> Self {
+    pub(in crate::sink) fn new(who: &'a Identity) -> Self {
         Self {
             tid: who.tid,
             nid: who.tid.map(|tid| format!("{:#x}", tid.0)),
@@ -312,6 +312,6 @@ pub(super) struct EndLine {
 }
 
 /// The text, unless there is none.
-pub(super) fn known(text: &str) -> Option<&str> {
+pub(in crate::sink) fn known(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::testing;
+use super::super::{diff, events, testing};
 use super::*;
 use crate::analysis::report::Attribution;
 
@@ -13,6 +13,23 @@ const DICTIONARY: &str = include_str!("../../../../docs/fields.md");
 
 /// The kinds of verdict, which the dictionary calls `verdict` where it means all of them.
 const VERDICTS: [&str; 4] = ["churn", "failing_connects", "fd_burst", "flapping"];
+
+/// The shapes of event, which the dictionary calls `event` where it means all of them.
+const EVENTS: [&str; 4] = ["tcp event", "fd event", "process event", "exit event"];
+
+/// Lines of the other kinds.
+const OTHERS: [&str; 10] = [
+    "start",
+    "time_wait",
+    "process",
+    "stats",
+    "end",
+    "connection",
+    "diff",
+    "diff_verdict",
+    "diff_connections",
+    "diff_opens",
+];
 
 /// Objects whose keys are values themselves: the dictionary writes them as `*`.
 const KEYED_BY_VALUE: [&str; 2] = ["errnos", "events"];
@@ -158,11 +175,19 @@ fn sample_lines() -> Vec<String> {
     lines.push(start(session));
     lines.extend(report_lines(&report).lines().map(str::to_owned));
     lines.push(stats(&testing::lossy()));
+    lines.extend(events::tests::json_lines());
+    lines.extend(diff::tests::json_lines());
     lines
 }
 
-/// A line's kind as the dictionary calls it: a verdict's is the verdict's name.
+/// A line's kind as the dictionary calls it: a verdict's is the verdict's name, and events have one for
+/// each shape.
 fn line_kind(line: &Value) -> String {
+    if line["type"] == "event" {
+        let kind = line["kind"].as_str().unwrap();
+        let shape = kind.split('_').next().unwrap();
+        return format!("{shape} event");
+    }
     let name = line.get("verdict").filter(|_| line["type"] == "verdict");
     name.unwrap_or(&line["type"]).as_str().unwrap().to_owned()
 }
@@ -217,11 +242,8 @@ fn dictionary() -> Vec<Entry> {
             assert!(!meaning.is_empty(), "no meaning: {row}");
             let lines = lines.split(", ").flat_map(|line| match line {
                 "verdict" => VERDICTS.to_vec(),
-                "all" => [
-                    &VERDICTS[..],
-                    &["start", "time_wait", "process", "stats", "end"],
-                ]
-                .concat(),
+                "event" => EVENTS.to_vec(),
+                "all" => [&VERDICTS[..], &EVENTS, &OTHERS].concat(),
                 line => vec![line],
             });
             Entry {
