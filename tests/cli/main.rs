@@ -4,37 +4,17 @@
 mod golden;
 mod report;
 
+#[path = "../common/program.rs"]
+mod program;
+
 use std::{
     io::{self, PipeReader, PipeWriter},
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-    sync::OnceLock,
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
 
-/// The program as cargo builds it for tests, or the one that `TRACER` names.
-fn tracer() -> Command {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(PATH.get_or_init(|| std::env::var_os("TRACER").map_or_else(built, PathBuf::from)))
-}
-
-/// Cargo gives a test the programs of its own package only.
-fn built() -> PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "tracer", "--bin", "tracer"])
-        .args(["--message-format", "json"])
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "tracer does not build");
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .expect("cargo tells where it put the program")
-}
+use program::tracer;
 
 fn run(words: &str) -> Output {
     tracer().args(words.split_whitespace()).output().unwrap()

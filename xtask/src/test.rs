@@ -139,7 +139,9 @@ fn clippy_bpf() -> Result<()> {
 fn tests() -> Result<()> {
     setup::bpf_toolchain()?;
     setup::browser()?;
+    let python = setup::python()?;
     let mut test = workspace::cargo("test");
+    test.env("TRACER_PYTHON", python);
     run_shown(test.args(["--quiet", "--workspace", "--exclude", "tracer-ebpf"]))
 }
 

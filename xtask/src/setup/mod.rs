@@ -8,6 +8,7 @@ mod image;
 mod kernels;
 mod lock;
 mod modules;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 
 pub use kernels::{Kernel, MATRIX};
 use lock::Lock;
+pub use python::python;
 
 use crate::bpf::{self, Compiler, Toolchain};
 use crate::command::{output_of, which};
@@ -40,6 +42,7 @@ pub fn all() -> Result<()> {
     found("QEMU", &qemu()?.display().to_string());
     found("BusyBox", &busybox()?.display().to_string());
     found("Chromium's WebDriver", &browser()?.display().to_string());
+    found("Python", &python()?.display().to_string());
     match virtiofsd() {
         Ok(path) => found("virtiofsd", &path.display().to_string()),
         Err(error) => eprintln!("  missing virtiofsd: {error:#}"),
