@@ -304,7 +304,7 @@ impl Host {
             state: TcpState::TimeWait,
         });
         let rows = owned.chain(unowned).collect();
-        self.fact(HostFact::TimeWait(TimeWaitListing { netns: NETNS, rows }));
+        self.fact(HostFact::TimeWait(TimeWaitListing::new(NETNS, rows)));
     }
 }
 

@@ -172,10 +172,8 @@ impl Watch {
 
     fn end(mut self) {
         self.tick();
-        let listing = TimeWaitListing {
-            netns: tracer::model::Netns(4_026_531_840),
-            rows: std::mem::take(&mut self.time_wait),
-        };
+        let netns = tracer::model::Netns(4_026_531_840);
+        let listing = TimeWaitListing::new(netns, std::mem::take(&mut self.time_wait));
         let fact = HostFact::TimeWait(listing);
         self.engine.apply(&Input::Host(self.latest, fact));
         self.engine.apply(&Input::Tick(self.latest));

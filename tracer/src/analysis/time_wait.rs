@@ -1,9 +1,9 @@
 //! The `TIME_WAIT` sockets that the kernel listed last, joined with the processes whose connections
 //! they are left of; never guesses an owner.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use crate::model::{Nanos, Netns, Selection, SocketRow, TimeWaitListing};
+use crate::model::{ListingChange, Nanos, Netns, Selection, SocketRow, TimeWaitListing};
 
 use super::{
     connection::Owner,
@@ -17,20 +17,19 @@ use super::{
 /// The last listing of each network namespace.
 #[derive(Debug, Default)]
 pub(super) struct TimeWaitTable {
-    listings: BTreeMap<Netns, (Nanos, Vec<SocketRow>)>,
+    listings: BTreeMap<Netns, (Nanos, TimeWaitListing)>,
 }
 
 impl TimeWaitTable {
     /// Takes over a listing; it replaces the namespace's last one. `ended` is told what changed.
     pub(super) fn learn(&mut self, at: Nanos, listing: &TimeWaitListing, ended: &mut Ended) {
         let netns = listing.netns;
-        let (last, rows) = self.listings.entry(netns).or_default();
-        *last = at;
-        changes(rows, &listing.rows, |change| match change {
-            Change::Came(row) => ended.list(netns, row),
-            Change::Went(row) => ended.unlist(netns, row),
+        let told = self.listings.insert(netns, (at, listing.clone()));
+        let told = told.as_ref().map_or(&[][..], |(_, told)| told.rows());
+        listing.changes_since(told, |change| match change {
+            ListingChange::Came(row) => ended.list(netns, &row),
+            ListingChange::Went(row) => ended.unlist(netns, &row),
         });
-        rows.clone_from(&listing.rows);
         if self.listings.len() > limits::TIME_WAIT_LISTINGS {
             let oldest = self
                 .listings
@@ -38,9 +37,9 @@ impl TimeWaitTable {
                 .min_by_key(|(netns, (at, _))| (*at, **netns))
                 .map(|(netns, _)| *netns);
             if let Some(netns) = oldest
-                && let Some((_, rows)) = self.listings.remove(&netns)
+                && let Some((_, listing)) = self.listings.remove(&netns)
             {
-                for row in &rows {
+                for row in listing.rows() {
                     ended.unlist(netns, row);
                 }
             }
@@ -81,7 +80,7 @@ impl TimeWaitTable {
     fn sockets(&self) -> impl Iterator<Item = (Netns, &SocketRow)> {
         self.listings
             .iter()
-            .flat_map(|(netns, (_, rows))| rows.iter().map(move |row| (*netns, row)))
+            .flat_map(|(netns, (_, listing))| listing.rows().iter().map(move |row| (*netns, row)))
     }
 }
 
@@ -91,7 +90,7 @@ pub(super) fn owners(
     connections: &Connections,
     selection: &Selection,
 ) -> impl Iterator<Item = Option<ProcessKey>> {
-    listing.rows.iter().filter_map(|row| {
+    listing.rows().iter().filter_map(|row| {
         let found = connections.owner_of(listing.netns, row);
         let owner = found.map(|(owner, _)| owner);
         is_selected(row, owner, selection).then(|| owner.map(|owner| owner.process))
@@ -104,50 +103,4 @@ fn is_selected(row: &SocketRow, owner: Option<Owner>, selection: &Selection) -> 
     let wants_owner = selection.pids.is_empty()
         || owner.is_some_and(|owner| selection.pids.contains(&owner.process.pid()));
     (wants_port(row.local.port) || wants_port(row.remote.port)) && wants_owner
-}
-
-/// A difference between two listings.
-enum Change<'a> {
-    Came(&'a SocketRow),
-    Went(&'a SocketRow),
-}
-
-/// Tells what leads from one listing to the next; both are in order.
-fn changes<'a>(
-    mut old: &'a [SocketRow],
-    mut new: &'a [SocketRow],
-    mut tell: impl FnMut(Change<'a>),
-) {
-    loop {
-        match (old.split_first(), new.split_first()) {
-            (Some((went, old_rest)), Some((came, new_rest))) => match order(went, came) {
-                Ordering::Less => {
-                    tell(Change::Went(went));
-                    old = old_rest;
-                }
-                Ordering::Equal => (old, new) = (old_rest, new_rest),
-                Ordering::Greater => {
-                    tell(Change::Came(came));
-                    new = new_rest;
-                }
-            },
-            (Some((went, rest)), None) => {
-                tell(Change::Went(went));
-                old = rest;
-            }
-            (None, Some((came, rest))) => {
-                tell(Change::Came(came));
-                new = rest;
-            }
-            (None, None) => return,
-        }
-    }
-}
-
-/// The order of two listed sockets; those with the same cookie are one.
-fn order(one: &SocketRow, other: &SocketRow) -> Ordering {
-    match one.cookie.cmp(&other.cookie) {
-        Ordering::Equal if one.cookie.known().is_none() => one.cmp(other),
-        order => order,
-    }
 }

@@ -460,7 +460,7 @@ impl Timeline {
     pub(super) fn list_time_wait(&mut self, socks: &[u64]) -> &mut Self {
         let rows = socks.iter().map(|sock| self.time_wait_row(*sock)).collect();
         let netns = NETNS;
-        self.fact(HostFact::TimeWait(TimeWaitListing { netns, rows }))
+        self.fact(HostFact::TimeWait(TimeWaitListing::new(netns, rows)))
     }
 
     pub(super) fn time_wait_row(&self, sock: u64) -> SocketRow {

@@ -113,7 +113,7 @@ fn table(open: u64) -> DescriptorTable {
 }
 
 fn listing(netns: Netns, rows: Vec<SocketRow>) -> Input {
-    Input::Host(NOW, HostFact::TimeWait(TimeWaitListing { netns, rows }))
+    Input::Host(NOW, HostFact::TimeWait(TimeWaitListing::new(netns, rows)))
 }
 
 /// What a worker tells when `act` drives it.

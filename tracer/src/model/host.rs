@@ -1,6 +1,8 @@
 //! Facts about the host that no event tells (/proc, `sock_diag`, limits), as values; never how they
 //! were looked up.
 
+use std::{cmp::Ordering, sync::Arc};
+
 use tracer_common::ProcessCounters;
 
 use super::{Cookie, Endpoint, Nanos, Netns, Pid, TcpState};
@@ -91,22 +93,66 @@ pub struct SocketOwner {
     pub pid: Pid,
 }
 
-/// All `TIME_WAIT` sockets of one network namespace at one moment.
+/// All `TIME_WAIT` sockets of one network namespace at one moment (also those that still wait for the
+/// peer's FIN without an owner). A copy shares them: the next listing has nearly the same, and each is
+/// held by whoever tells what has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeWaitListing {
     /// The namespace.
     pub netns: Netns,
-    /// The sockets (also those that still wait for the peer's FIN without an owner), in order.
-    pub rows: Vec<SocketRow>,
+    rows: Arc<[SocketRow]>,
+}
+
+/// A difference between two listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListingChange {
+    /// The socket is listed now.
+    Came(SocketRow),
+    /// The socket is no longer listed.
+    Went(SocketRow),
 }
 
 impl TimeWaitListing {
-    /// A listing of these sockets in order: the kernel's own is that of its hash table, which means
-    /// nothing, and what changes from one listing to the next is found by it.
+    /// A listing of these sockets, each once and in order: the kernel's own is that of its hash table,
+    /// which means nothing.
     #[must_use]
     pub fn new(netns: Netns, mut rows: Vec<SocketRow>) -> Self {
-        rows.sort_unstable();
+        // Mostly some parts of it are in order: a stable sort joins them.
+        rows.sort();
+        rows.dedup();
+        let rows = rows.into();
         Self { netns, rows }
+    }
+
+    /// The sockets, each once and in order.
+    #[must_use]
+    pub fn rows(&self) -> &[SocketRow] {
+        &self.rows
+    }
+
+    /// What leads from another listing to this one.
+    pub fn changes_since(&self, old: &[SocketRow], mut tell: impl FnMut(ListingChange)) {
+        let (mut old, mut new) = (old, self.rows());
+        loop {
+            let (order, went, came) = match (old.split_first(), new.split_first()) {
+                (None, None) => return,
+                (Some(went), None) => (Ordering::Less, Some(went), None),
+                (None, Some(came)) => (Ordering::Greater, None, Some(came)),
+                (Some(went), Some(came)) => (went.0.cmp(came.0), Some(went), Some(came)),
+            };
+            if let Some((went, rest)) = went.filter(|_| order.is_le()) {
+                old = rest;
+                if order.is_lt() {
+                    tell(ListingChange::Went(*went));
+                }
+            }
+            if let Some((came, rest)) = came.filter(|_| order.is_ge()) {
+                new = rest;
+                if order.is_gt() {
+                    tell(ListingChange::Came(*came));
+                }
+            }
+        }
     }
 }
 
@@ -124,5 +170,48 @@ impl PortRange {
     #[must_use]
     pub fn ports(self) -> u32 {
         u32::from(self.high).saturating_sub(u32::from(self.low)) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cookie: u64) -> SocketRow {
+        let end = Endpoint {
+            addr: [127, 0, 0, 1].into(),
+            port: 2181,
+        };
+        SocketRow {
+            cookie: Cookie(cookie),
+            local: end,
+            remote: end,
+            state: TcpState::TimeWait,
+        }
+    }
+
+    #[test]
+    fn what_came_and_went_is_told_in_order() {
+        let rows = |cookies: &[u64]| cookies.iter().copied().map(row).collect::<Vec<_>>();
+        let listing = TimeWaitListing::new(Netns(1), rows(&[5, 2, 3, 2]));
+        assert_eq!(listing.rows(), rows(&[2, 3, 5]));
+        let since = |old: &[u64]| {
+            let mut told = Vec::new();
+            listing.changes_since(&rows(old), |change| told.push(change));
+            told
+        };
+        use ListingChange::{Came, Went};
+        assert_eq!(since(&[2, 3, 5]), []);
+        assert_eq!(since(&[]), [Came(row(2)), Came(row(3)), Came(row(5))]);
+        assert_eq!(
+            since(&[1, 3, 4, 9]),
+            [
+                Went(row(1)),
+                Came(row(2)),
+                Went(row(4)),
+                Came(row(5)),
+                Went(row(9))
+            ]
+        );
     }
 }

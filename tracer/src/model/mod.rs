@@ -17,7 +17,8 @@ pub use event::{
     TcpEvent, TcpState,
 };
 pub use host::{
-    DescriptorFact, HostFact, PortRange, ProcessFact, SocketOwner, SocketRow, TimeWaitListing,
+    DescriptorFact, HostFact, ListingChange, PortRange, ProcessFact, SocketOwner, SocketRow,
+    TimeWaitListing,
 };
 pub use ids::{Comm, Cookie, Nanos, Netns, Pid, SockId, Tid};
 pub use input::{HookState, Input, Losses, Selection, Session};

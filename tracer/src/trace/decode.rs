@@ -23,7 +23,7 @@ const REMEMBERED_MAX: usize = 1 << 20;
 pub(super) struct Decoder {
     counters: HashMap<Pid, [u64; COUNTERS]>,
     losses: Option<Box<[u64; LOSSES]>>,
-    listings: HashMap<Netns, Vec<SocketRow>>,
+    listings: HashMap<Netns, TimeWaitListing>,
     listed: usize,
     laddr: AddressCache,
     raddr: AddressCache,
@@ -200,12 +200,12 @@ impl Decoder {
     fn time_wait(&mut self, row: Row<'_>, is_change: bool) -> Result<HostFact, &'static str> {
         let netns = netns(row)?;
         let told = self.listings.remove(&netns);
-        self.listed -= told.as_ref().map_or(0, Vec::len);
-        let told = match (told, is_change) {
-            (Some(told), true) => told,
+        let mut rows = match (&told, is_change) {
+            (Some(told), true) => told.rows().to_vec(),
             (None, true) => return Err("what has not changed is not there"),
             (_, false) => Vec::new(),
         };
+        self.listed -= told.map_or(0, |told| told.rows().len());
         let mut gone = Vec::new();
         let mut come = Vec::new();
         for item in row.items() {
@@ -217,16 +217,14 @@ impl Decoder {
             }
         }
         gone.sort_unstable();
-        come.extend(
-            told.into_iter()
-                .filter(|socket| gone.binary_search(socket).is_err()),
-        );
-        let listing = TimeWaitListing::new(netns, come);
-        self.listed += listing.rows.len();
+        rows.retain(|socket| gone.binary_search(socket).is_err());
+        rows.extend(come);
+        let listing = TimeWaitListing::new(netns, rows);
+        self.listed += listing.rows().len();
         if self.listed > REMEMBERED_MAX || self.listings.len() > REMEMBERED_MAX {
             return Err("no host has so many sockets");
         }
-        self.listings.insert(netns, listing.rows.clone());
+        self.listings.insert(netns, listing.clone());
         Ok(HostFact::TimeWait(listing))
     }
 }

@@ -9,8 +9,9 @@ use super::{
     names::{COUNTERS, Items, LOSSES, RowKind, counters_to_array, losses_to_array},
 };
 use crate::model::{
-    DescriptorFact, Endpoint, Event, EventBody, FdEvent, HostFact, Input, Losses, Nanos, Netns,
-    Pid, PortRange, ProcessFact, ProcessSeen, SocketOwner, SocketRow, TcpEvent, TimeWaitListing,
+    DescriptorFact, Endpoint, Event, EventBody, FdEvent, HostFact, Input, ListingChange, Losses,
+    Nanos, Netns, Pid, PortRange, ProcessFact, ProcessSeen, SocketOwner, SocketRow, TcpEvent,
+    TimeWaitListing,
 };
 
 /// Processes whose last counters are remembered, so that only what changed is written. As many as
@@ -25,7 +26,7 @@ pub(super) struct Encoder {
     pub(super) rows: Rows,
     counters: HashMap<Pid, (u64, [u64; COUNTERS])>,
     losses: Option<[u64; LOSSES]>,
-    listings: HashMap<Netns, Vec<SocketRow>>,
+    listings: HashMap<Netns, TimeWaitListing>,
     laddr: AddressText,
     raddr: AddressText,
 }
@@ -225,33 +226,22 @@ impl Encoder {
         if self.listings.len() >= LISTINGS_MAX && !self.listings.contains_key(&listing.netns) {
             self.listings.clear();
         }
-        let told = self.listings.insert(listing.netns, listing.rows.clone());
+        let told = self.listings.insert(listing.netns, listing.clone());
         let kind = match told {
             None => RowKind::HostTimeWait,
             Some(_) => RowKind::HostTimeWaitChanged,
         };
         let head = self.rows.begin(kind, at);
         self.rows.netns.set(head, listing.netns.0);
-        let mut told = told.unwrap_or_default().into_iter().peekable();
-        let mut now = listing.rows.iter().peekable();
-        // Both are in order, so that what is in one alone shows where they differ.
-        loop {
-            let (kind, socket) = match (told.peek(), now.peek()) {
-                (None, None) => break,
-                (Some(old), Some(new)) if old == *new => {
-                    told.next();
-                    now.next();
-                    continue;
-                }
-                (Some(old), Some(new)) if old < *new => (RowKind::TimeWaitSocketGone, told.next()),
-                (Some(_), None) => (RowKind::TimeWaitSocketGone, told.next()),
-                (_, Some(_)) => (RowKind::TimeWaitSocket, now.next().copied()),
+        let told = told.as_ref().map_or(&[][..], TimeWaitListing::rows);
+        listing.changes_since(told, |change| {
+            let (kind, socket) = match change {
+                ListingChange::Came(socket) => (RowKind::TimeWaitSocket, socket),
+                ListingChange::Went(socket) => (RowKind::TimeWaitSocketGone, socket),
             };
-            if let Some(socket) = socket {
-                let row = self.rows.begin(kind, at);
-                self.socket(row, &socket);
-            }
-        }
+            let row = self.rows.begin(kind, at);
+            self.socket(row, &socket);
+        });
         set_items(&mut self.rows, head);
     }
 

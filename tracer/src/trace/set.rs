@@ -46,14 +46,8 @@ impl fmt::Display for SetError {
     }
 }
 
-impl std::error::Error for SetError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(_, error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// Its message has all that its cause says.
+impl std::error::Error for SetError {}
 
 /// A place where a trace lacks something, or what it ends with too early.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -108,7 +108,7 @@ fn a_trace_that_is_cut_anywhere_reads_up_to_the_cut() {
     assert!(ends.len() > 10, "only {} batches", ends.len());
     assert_eq!(ends.last(), Some(&trace.len()));
     let around = ends.iter().flat_map(|end| [end - 1, *end, end + 1]);
-    let mut cuts: Vec<_> = (0..trace.len()).step_by(61).chain(around).collect();
+    let mut cuts: Vec<_> = (0..trace.len()).step_by(509).chain(around).collect();
     cuts.retain(|cut| *cut < trace.len());
     cuts.sort_unstable();
     let mut most = 0;

@@ -267,7 +267,7 @@ impl Host {
             }
             let mut rows: Vec<_> = self.time_wait.iter().map(|(_, row)| *row).collect();
             rows.sort_unstable();
-            let listing = TimeWaitListing { netns: NETNS, rows };
+            let listing = TimeWaitListing::new(NETNS, rows);
             told.push_back(Input::Host(now, HostFact::TimeWait(listing)));
         }
     }

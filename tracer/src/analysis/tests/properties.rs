@@ -179,10 +179,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
             remote,
             state,
         }];
-        HostFact::TimeWait(TimeWaitListing {
-            netns: Netns(1),
-            rows,
-        })
+        HostFact::TimeWait(TimeWaitListing::new(Netns(1), rows))
     });
     let counted = (0..4_u32, counters()).prop_map(|(pid, counters)| HostFact::Counters {
         pid: Pid(pid),

@@ -93,10 +93,10 @@ fn another_socket_with_the_same_addresses_is_not_confused() {
         cookie: Cookie(999),
         ..t.time_wait_row(1)
     };
-    t.fact(HostFact::TimeWait(crate::model::TimeWaitListing {
-        netns: NETNS,
-        rows: vec![row],
-    }));
+    t.fact(HostFact::TimeWait(crate::model::TimeWaitListing::new(
+        NETNS,
+        vec![row],
+    )));
     assert_eq!(owners(&t), [(None, Attribution::BeforeStart)]);
 }
 
