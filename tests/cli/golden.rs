@@ -70,7 +70,7 @@ fn a_report_is_as_it_stood_at_a_moment() {
         last.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
             .filter(|verdict| verdict["thread"] == "Catalina-utilit")
             .filter_map(|verdict| verdict["count"].as_u64())
-            .last()
+            .next_back()
     };
     assert_eq!(count(""), Some(12));
     // Twelve tries, half a second apart.

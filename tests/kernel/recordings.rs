@@ -74,8 +74,7 @@ impl Read {
         self.text
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|line| line["type"] == "verdict" && line["verdict"] == name)
-            .last()
+            .rfind(|line| line["type"] == "verdict" && line["verdict"] == name)
     }
 }
 

@@ -175,7 +175,10 @@ impl PortRange {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        ListingChange::{Came, Went},
+        *,
+    };
 
     fn row(cookie: u64) -> SocketRow {
         let end = Endpoint {
@@ -200,7 +203,6 @@ mod tests {
             listing.changes_since(&rows(old), |change| told.push(change));
             told
         };
-        use ListingChange::{Came, Went};
         assert_eq!(since(&[2, 3, 5]), []);
         assert_eq!(since(&[]), [Came(row(2)), Came(row(3)), Came(row(5))]);
         assert_eq!(

@@ -4,8 +4,8 @@ use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
 
 use super::*;
 use crate::model::{
-    Comm, DescriptorFact, Endpoint, FdAction, FdEvent, Losses, Nanos, Netns, ProcessFact,
-    ProcessSeen, SocketOwner, SocketRow, Tid,
+    Comm, DescriptorFact, Endpoint, FdAction, FdEvent, Nanos, Netns, ProcessFact, ProcessSeen,
+    SocketOwner, SocketRow, Tid,
 };
 
 fn endpoint(port: u16) -> Endpoint {
@@ -256,10 +256,7 @@ fn a_process_keeps_what_is_its_own() {
     let mut narrow = Narrow::new(Vec::new(), vec![Pid(4711)]);
     assert_eq!(kept(&mut narrow, &facts(4711)), [true; 7]);
     assert_eq!(kept(&mut narrow, &facts(815)), [false; 7]);
-    let whole = [
-        Input::Tick(Nanos(2)),
-        Input::Losses(Box::new(Losses::default())),
-    ];
+    let whole = [Input::Tick(Nanos(2)), Input::Losses(Box::default())];
     assert_eq!(kept(&mut narrow, &whole), [true; 2]);
 }
 

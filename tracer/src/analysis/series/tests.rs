@@ -203,7 +203,7 @@ fn a_moment_out_of_all_reason_is_recorded_too() {
 
 #[test]
 fn the_least_busy_are_one_sum_and_nothing_is_forgotten() {
-    let processes = limits::SERIES_PROCESSES as u32 * 3;
+    let processes = u32::try_from(limits::SERIES_PROCESSES * 3).unwrap();
     let busy = who(7, 7, "busy");
     let mut t = Timeline::new();
     for n in 0..processes {
@@ -240,6 +240,6 @@ fn a_frequent_directory_stays_among_very_many() {
     assert_eq!(process.opens.len(), limits::SERIES_PATTERNS);
     assert_eq!(process.opens[0].0, "/srv/lib/a.jar");
     assert_eq!(pairs(&process.opens[0].1), [(0, 100)]);
-    let others = limits::SERIES_PATTERNS as u32 - 1;
+    let others = u32::try_from(limits::SERIES_PATTERNS - 1).unwrap();
     assert_eq!(pairs(&process.opens_elsewhere), [(0, 100 - others)]);
 }
