@@ -3,6 +3,10 @@
 
 mod engine;
 mod figure;
+mod flight;
+mod load;
+mod replay;
+mod trace_size;
 
 use std::process::ExitCode;
 
@@ -10,11 +14,15 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use figure::Figure;
+use load::Load;
 
 /// What to measure, and how much.
 #[derive(Args)]
 pub struct Arguments {
-    /// How many inputs each load has.
+    /// Measure only this.
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Option<Part>,
+    /// How many inputs each load has; the flight recorder's lasts ten of its windows instead.
     #[arg(long, value_name = "N", default_value = "10M", value_parser = inputs)]
     inputs: u64,
     /// How the figures are printed.
@@ -31,9 +39,38 @@ enum Format {
     Json,
 }
 
-/// Measures everything and prints it. The exit code is a failure's where a target was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The engine's speed and memory, without a trace.
+    Engine,
+    /// Bytes of a trace for each event.
+    TraceSize,
+    /// The speed and memory of `tracer replay`.
+    Replay,
+    /// The memory of the flight recorder.
+    Flight,
+}
+
+impl Part {
+    fn measure(self, load: &Load, inputs: u64) -> Result<Vec<Figure>> {
+        match self {
+            Self::Engine => engine::measure(load, inputs),
+            Self::TraceSize => trace_size::measure(load, inputs),
+            Self::Replay => replay::measure(load, inputs),
+            Self::Flight => flight::measure(load),
+        }
+    }
+}
+
+/// Measures what was asked for and prints it. The exit code is a failure's where a target was missed.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let figures = engine::measure(arguments.inputs)?;
+    let only = arguments.only.as_ref();
+    let parts = only.map_or(Part::value_variants(), std::slice::from_ref);
+    let load = Load::build()?;
+    let mut figures = Vec::new();
+    for part in parts {
+        figures.extend(part.measure(&load, arguments.inputs)?);
+    }
     let text = match arguments.format {
         Format::Table => figure::table(&figures),
         Format::Json => figure::json_lines(&figures),

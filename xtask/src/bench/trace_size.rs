@@ -1,0 +1,34 @@
+//! Measures how large traces are; it never reads one.
+
+use anyhow::Result;
+
+use super::figure::{Figure, Target};
+use super::load::Load;
+
+/// The workloads that a trace must be small of: those of the two incidents.
+const MIXES: [&str; 2] = ["flapping", "burst"];
+
+/// What an event may take on disk, with the share of all else that is in a trace.
+const BYTES_AN_EVENT: f64 = 20.0;
+
+/// Writes so many inputs of each load.
+pub fn measure(load: &Load, inputs: u64) -> Result<Vec<Figure>> {
+    let inputs = inputs.to_string();
+    let mut figures = Vec::new();
+    for mix in MIXES {
+        let told = load.run(["write", "--mix", mix, "--inputs", &inputs])?;
+        figures.push(Figure {
+            name: format!("trace size, {mix}: all by the number of events"),
+            value: told.number("bytes_per_event")?,
+            unit: "bytes/event",
+            target: Some(Target::Below(BYTES_AN_EVENT)),
+        });
+        figures.push(Figure {
+            name: format!("trace size, {mix}: all by the number of inputs"),
+            value: told.number("bytes_per_input")?,
+            unit: "bytes/input",
+            target: None,
+        });
+    }
+    Ok(figures)
+}
