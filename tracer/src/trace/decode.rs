@@ -18,6 +18,10 @@ use crate::model::{
 /// and small enough for ours.
 const REMEMBERED_MAX: usize = 1 << 20;
 
+/// The most that a counter can have come to: what a host that does a million things a second comes to
+/// in nine years. Sums of counters below it do not overflow.
+const COUNTED_MAX: u64 = 1 << 48;
+
 /// Turns rows into inputs, and remembers what those that tell a whole table told last.
 #[derive(Clone, Default)]
 pub(super) struct Decoder {
@@ -256,11 +260,12 @@ fn numbers(row: Row<'_>, first_name: u8, all: &mut [u64]) -> Result<(), &'static
             continue;
         };
         if let Some(slot) = all.get_mut(usize::from(place)) {
-            *slot = item
-                .batch
-                .value
-                .get(item.at)
-                .ok_or("an item has no value")?;
+            let value = item.batch.value.get(item.at);
+            let value = value.ok_or("an item has no value")?;
+            if value > COUNTED_MAX {
+                return Err("no counter comes so far");
+            }
+            *slot = value;
         }
     }
     Ok(())
