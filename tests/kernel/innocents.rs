@@ -92,11 +92,11 @@ fn churn() -> Result<(), Failed> {
     checks.same("verdicts", &of_it.len(), &1);
     let found = checks.some("churn", of_it.first().copied());
     checks.is(found, "verdict", "churn");
-    checks.is(found, "count", REQUESTS);
+    checks.counts(found, "count", REQUESTS);
     checks.is(found, "role", "client");
     checks.is(found, "rport", CHURNED);
-    checks.is(found, "tx_bytes", REQUESTS * 32);
-    checks.is(found, "rx_bytes", REQUESTS * 600);
+    checks.counts(found, "tx_bytes", REQUESTS * 32);
+    checks.counts(found, "rx_bytes", REQUESTS * 600);
     checks.is(found, "closed_by.local", 1.0);
     checks.end()
 }

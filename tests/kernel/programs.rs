@@ -24,10 +24,10 @@ use serde_json::Value;
 use crate::run::Run;
 
 /// How long anything may take: an emulated machine beside others is slow.
-const LIMIT: Duration = Duration::from_mins(1);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// How often a file is looked for that nobody announces.
-const POLL: Duration = Duration::from_millis(50);
+pub const POLL: Duration = Duration::from_millis(50);
 
 pub fn tracer() -> OsString {
     env::var_os("TRACER").unwrap_or_else(|| "./tracer".into())

@@ -222,6 +222,12 @@ impl<'a> Pump<'a> {
             self.feed
                 .read_totals(session::now(), &self.live.processes());
         }
+        self.tell()
+    }
+
+    /// Tells the verdicts that are new or have changed. Exactly once a tick, whichever that is: a
+    /// replay knows no other moments, and has to tell the same.
+    fn tell(&mut self) -> Result<()> {
         let verdicts = self.feed.engine.take_verdict_updates();
         // What leads to a new verdict is what the recording is for: no crash shall lose it.
         if verdicts.iter().any(|verdict| verdict.update == 0) {
@@ -253,6 +259,7 @@ impl<'a> Pump<'a> {
         self.feed.apply_totals(end);
         self.feed.losses(self.live.losses()?);
         self.feed.tick(end);
+        self.tell()?;
         let verdicts = self.feed.engine.take_last_verdict_updates();
         self.output.verdicts(&self.session, &verdicts)?;
         Ok(Ended {
