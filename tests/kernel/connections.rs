@@ -217,8 +217,10 @@ fn client() -> Result<(), Failed> {
     checks.is(found, "failed", 0);
     checks.is(found, "time_wait_now", watched.after(PORT).len());
     checks.is(found, "ongoing", true);
-    let lost = &watched.run.the("stats")["lost"];
-    checks.is(found, "lossy", *lost != 0);
+    // What was lost may have been lost after its last connection.
+    if watched.run.the("stats")["lost"] == 0 {
+        checks.is(found, "lossy", false);
+    }
     times(&mut checks, found, done);
     checks.end()
 }
