@@ -58,7 +58,8 @@ enum Subcommands {
 
 #[derive(Args)]
 struct TestArguments {
-    /// Run only the steps whose names begin so: format, tidy, clippy, tests, fuzz, build, kernel.
+    /// Run only the steps whose names begin so: format, tidy, clippy, tests, fuzz, build, kernel,
+    /// incidents.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Run the kernel tests on this kernel instead of the whole matrix; may be given again.

@@ -6,6 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::command::run_shown;
+use crate::demo::{self, Scenario};
+use crate::vm::Output;
 use crate::{build, fuzz, kernel_tests, setup, tidy, workspace};
 
 /// One thing to check.
@@ -54,6 +56,11 @@ const STEPS: [Step; 7] = [
     },
 ];
 
+/// The name of the step with the real programs of the incidents, and the kernel for it: what differs
+/// between kernels is what the kernel tests are for.
+const INCIDENTS: &str = "incidents";
+const INCIDENTS_KERNEL: &str = "6.1";
+
 /// How many steps ended well, and how many did not.
 #[derive(Default)]
 struct Tally {
@@ -99,10 +106,20 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
         })
         .unwrap_or_else(|error| tally.count(kernel_tests::STEP, Err(error), began));
     }
+    if wanted(INCIDENTS) {
+        eprintln!(
+            "     step {INCIDENTS}: tracer beside the real programs of the incidents, in a VM"
+        );
+        for scenario in [&demo::ZOOKEEPER, &demo::TOMCAT_JARS] {
+            let began = Instant::now();
+            let name = format!("{INCIDENTS} {}", scenario.name);
+            tally.count(&name, incident(scenario), began);
+        }
+    }
     if tally.passed + tally.failed == 0 {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
         return Err(anyhow::anyhow!(
-            "the steps are {}, {}",
+            "the steps are {}, {}, {INCIDENTS}",
             names.join(", "),
             kernel_tests::STEP
         ))
@@ -110,6 +127,12 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
+}
+
+fn incident(scenario: &Scenario) -> Result<()> {
+    let tracer = build::tracer()?;
+    scenario.run(INCIDENTS_KERNEL, &tracer, "never", Output::Capture)?;
+    Ok(())
 }
 
 fn format() -> Result<()> {

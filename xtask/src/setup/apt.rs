@@ -2,9 +2,9 @@
 //! installing them; it never touches apt's own configuration, nor what apt verifies.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -100,6 +100,37 @@ impl PrivateSuites {
         Ok(())
     }
 
+    /// Downloads `packages` of one suite with all that they depend on, and unpacks them into `into` as
+    /// the root of a file system, without installing them: no script of theirs runs.
+    pub fn unpack_root(&self, suite: &str, packages: &[&str], into: &Path) -> Result<()> {
+        let cache = tempfile::tempdir_in(&self.folder)?;
+        fs::create_dir_all(cache.path().join("archives/partial"))?;
+        // To a machine on which nothing is installed, everything is a dependency.
+        let installed = cache.path().join("status");
+        fs::write(&installed, "")?;
+        let mut download = self.tool("apt-get");
+        download
+            .args(["-o", &format!("Dir::Cache={}", cache.path().display())])
+            .args(["-o", &format!("Dir::State::Status={}", installed.display())])
+            .args(["-o", &format!("APT::Default-Release={suite}")])
+            .args(["install", "--download-only", "--yes", "--quiet"])
+            .arg("--no-install-recommends")
+            .args(packages);
+        output_of(&mut download)?;
+        // Packages put files below both names; on an installed system one is a link to the other.
+        for name in ["bin", "sbin", "lib", "lib64"] {
+            fs::create_dir_all(into.join("usr").join(name))?;
+            symlink(format!("usr/{name}"), into.join(name))?;
+        }
+        for entry in fs::read_dir(cache.path().join("archives"))? {
+            let package = entry?.path();
+            if package.extension().is_some_and(|end| end == "deb") {
+                unpack_over_links(&package, into)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A suite that the mirror dropped must not hide the others: apt's failure counts only when
     /// no list at all came of it.
     fn update_if_old(&self) -> Result<()> {
@@ -136,6 +167,30 @@ impl PrivateSuites {
         }
         command
     }
+}
+
+/// As `dpkg -x`, which would put a folder where a link to one is.
+fn unpack_over_links(package: &Path, into: &Path) -> Result<()> {
+    let mut dpkg = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start dpkg-deb")?;
+    let archive = dpkg
+        .stdout
+        .take()
+        .context("a child without the pipe that was asked for")?;
+    let unpacked = Command::new("tar")
+        .args(["-x", "--keep-directory-symlink", "-C"])
+        .arg(into)
+        .stdin(archive)
+        .status()
+        .context("cannot start tar")?;
+    if !dpkg.wait()?.success() || !unpacked.success() {
+        bail!("cannot unpack {}", package.display());
+    }
+    Ok(())
 }
 
 /// Whether apt knows a package of this name that could be installed.

@@ -8,6 +8,7 @@ mod image;
 mod kernels;
 mod lock;
 mod modules;
+mod programs;
 mod python;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail};
 
 pub use kernels::{Kernel, MATRIX};
 use lock::Lock;
+pub use programs::{JAVAC, programs};
 pub use python::python;
 
 use crate::bpf::{self, Compiler, Toolchain};
@@ -47,6 +49,7 @@ pub fn all() -> Result<()> {
         Ok(path) => found("virtiofsd", &path.display().to_string()),
         Err(error) => eprintln!("  missing virtiofsd: {error:#}"),
     }
+    found("real programs", &programs()?.display().to_string());
     for prefix in MATRIX {
         found(
             &format!("kernel {prefix}"),

@@ -79,6 +79,8 @@ run_command() {
 
 if [ "$1" != second ]; then
     mount_all ""
+    # What goes wrong from here on stands in the kernel's log, which the host shows.
+    exec 2>/dev/kmsg
     for module in /.vm/modules/*.ko; do
         insmod "$module" || echo "cannot load $module" >/dev/kmsg
     done

@@ -2,6 +2,8 @@
 //! virtual machine, and lets it name them; it never touches more of this machine than a port on
 //! loopback, and never ends well where tracer did not name them.
 
+mod real;
+
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,17 +12,18 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::command::run_shown;
 use crate::progress::found;
 use crate::setup::{self, Kernel};
-use crate::vm::Vm;
+use crate::vm::{Output, Vm};
 use crate::{build, workspace};
+pub use real::{Scenario, TOMCAT_JARS, ZOOKEEPER};
 
 /// What runs inside: starts the programs, and tracer.
-const SCRIPT: &str = include_str!("demo.sh");
+const SCRIPT: &str = include_str!("workloads.sh");
 
 /// `ZooKeeper`'s port, as in the incident.
 const PORT: u16 = 2181;
@@ -54,9 +57,24 @@ const FINDINGS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Where the demo is to run.
+/// What the demo shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    /// Both incidents, imitated by small programs: half a minute.
+    #[default]
+    Workloads,
+    /// The first one with the real ZooKeeper, in a virtual machine: some minutes.
+    Zookeeper,
+    /// The second one with the real Tomcat and Redis, in a virtual machine: some minutes.
+    Tomcat,
+}
+
+/// What the demo shows, and where it is to run.
 #[derive(Args)]
 pub struct Arguments {
+    /// What happens.
+    #[arg(long, value_enum, default_value_t)]
+    scenario: Shown,
     /// The virtual machine's kernel: 5.10, 6.1, 6.12, or 7 for the newest.
     #[arg(long, value_name = "VERSION", default_value = "6.1")]
     kernel: String,
@@ -93,6 +111,24 @@ fn show(arguments: &Arguments) -> Result<()> {
          watch. What that takes is installed where absent.",
     )?;
     let tracer = build::tracer()?;
+    let scenario = match arguments.scenario {
+        Shown::Workloads => None,
+        Shown::Zookeeper => Some(&ZOOKEEPER),
+        Shown::Tomcat => Some(&TOMCAT_JARS),
+    };
+    if let Some(scenario) = scenario {
+        ensure!(
+            !arguments.here,
+            "the scenario {} changes its host: it runs in a virtual machine only",
+            scenario.name
+        );
+        look.step(&format!(
+            "Booting Debian's kernel {}: {}",
+            arguments.kernel, scenario.story
+        ))?;
+        scenario.run(&arguments.kernel, &tracer, look.when(), Output::Stream)?;
+        return Ok(());
+    }
     let workload = build_workload()?;
     let obstacle = obstacle(&tracer)?;
     let can_ask = io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -212,14 +248,20 @@ fn build_workload() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Makes a new folder with all that runs, and an empty `out` in it. It lies among what cargo
-/// builds, so that nothing stays behind elsewhere when the demo is interrupted.
-fn prepare(name: &str, tracer: &Path, workload: &Path) -> Result<PathBuf> {
+/// Makes a new folder with an empty `out` in it. It lies among what cargo builds, so that nothing
+/// stays behind elsewhere when the demo is interrupted.
+fn new_folder(name: &str) -> Result<PathBuf> {
     let folder = workspace::target().join("demo").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(folder.join("out"))?;
+    Ok(folder)
+}
+
+/// Makes a new folder with all that runs.
+fn prepare(name: &str, tracer: &Path, workload: &Path) -> Result<PathBuf> {
+    let folder = new_folder(name)?;
     for (program, name) in [(tracer, "tracer"), (workload, "workload")] {
         fs::copy(program, folder.join(name))
             .with_context(|| format!("cannot copy {}", program.display()))?;

@@ -1,0 +1,214 @@
+//! Runs a scenario with the real programs of an incident in a virtual machine, and holds what tracer
+//! said of them against what happened; it never runs them on this machine's own kernel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::command::output_of;
+use crate::setup::{self, JAVAC};
+use crate::vm::{Finished, Output, Root, Vm};
+
+/// What the scripts share.
+const COMMON: &str = include_str!("real.sh");
+
+/// Two JVMs, the programs' files, and what they write in memory.
+const MEMORY_MIB: u32 = 3072;
+
+/// JVMs are slow on emulated processors, more so beside others.
+const TIMEOUT: Duration = Duration::from_mins(12);
+
+/// A scenario with real programs.
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What happens, as a headline.
+    pub story: &'static str,
+    script: &'static str,
+    /// Its Java program's name and source, and what that is compiled with, in the programs' folder.
+    java: (&'static str, &'static str, &'static str),
+    findings: &'static [Finding],
+}
+
+/// A verdict that tracer must have told last of what it names.
+struct Finding {
+    /// What is missing where there is none.
+    what: &'static str,
+    /// The file with the lines that it stands in.
+    file: &'static str,
+    is: fn(&Value) -> bool,
+}
+
+/// The container of the application that misbehaves, in both scenarios, as its script calls it.
+const ZOOKEEPER_SHOP: &str = "5409b0a4d1c2e3f4a5b6c7d8e9f0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8";
+const TOMCAT: &str = "70a3ca7000112233445566778899aabbccddeeff00112233445566778899aabb";
+
+/// The first incident.
+pub const ZOOKEEPER: Scenario = Scenario {
+    name: "zookeeper",
+    story: "a real ZooKeeper client whose application was stopped reconnects for ever",
+    script: include_str!("zookeeper.sh"),
+    java: (
+        "ZooKeeperClient",
+        include_str!("java/ZooKeeperClient.java"),
+        "usr/share/java/zookeeper.jar",
+    ),
+    findings: &[
+        Finding {
+            what: "the thread that flaps: who, where, how, and that no session came about",
+            file: "watch.jsonl",
+            is: |line| {
+                line["verdict"] == "flapping"
+                    && line["role"] == "client"
+                    && line["container"] == ZOOKEEPER_SHOP
+                    && line["comm"] == "java"
+                    && line["ns_pid"] == 1
+                    // As much of `Thread-3-SendThread(127.0.0.1:2181)` as the kernel keeps.
+                    && line["thread"] == "Thread-3-SendTh"
+                    && line["rport"] == 2181
+                    && line["rx_bytes"] == 0
+                    && line["ongoing"] == true
+                    && share(line, "local") > 0.9
+            },
+        },
+        Finding {
+            what: "the flapping peer, on the server's side",
+            file: "watch.jsonl",
+            is: |line| {
+                line["verdict"] == "flapping"
+                    && line["role"] == "server"
+                    && line["lport"] == 2181
+                    && line["raddr"] == "127.0.0.1"
+            },
+        },
+        Finding {
+            what: "the owner of the TIME_WAIT sockets",
+            file: "watch.jsonl",
+            is: |line| {
+                line["type"] == "time_wait"
+                    && line["container"] == ZOOKEEPER_SHOP
+                    && line["thread"] == "Thread-3-SendTh"
+                    && line["attribution"] == "cookie"
+            },
+        },
+    ],
+};
+
+/// The second incident.
+pub const TOMCAT_JARS: Scenario = Scenario {
+    name: "tomcat",
+    story: "a real Tomcat opens 228 jars at once, and can no longer reach Redis",
+    script: include_str!("tomcat.sh"),
+    java: (
+        "Shop",
+        include_str!("java/Shop.java"),
+        "usr/share/tomcat10/lib/servlet-api.jar",
+    ),
+    findings: &[
+        Finding {
+            what: "the burst of jars",
+            file: "watch.jsonl",
+            is: is_burst_of_jars,
+        },
+        Finding {
+            what: "the burst of jars in the flight recorder's dump",
+            file: "dump.jsonl",
+            is: is_burst_of_jars,
+        },
+    ],
+};
+
+fn is_burst_of_jars(line: &Value) -> bool {
+    line["verdict"] == "fd_burst"
+        && line["container"] == TOMCAT
+        && line["fd_limit"] == 512
+        && line["fds_peak"].as_u64().is_some_and(|peak| peak >= 500)
+        && line["top_dirs"][0]["pattern"]
+            .as_str()
+            .is_some_and(|pattern| pattern.ends_with("/webapps/shop/WEB-INF/lib/*.jar"))
+}
+
+/// The share of a group's connections that a side closed.
+fn share(line: &Value, side: &str) -> f64 {
+    line["closed_by"][side].as_f64().unwrap_or_default()
+}
+
+impl Scenario {
+    /// Runs it under a kernel with a built tracer. Fails where tracer did not say what it must.
+    pub fn run(
+        &self,
+        kernel: &str,
+        tracer: &Path,
+        color: &str,
+        output: Output,
+    ) -> Result<Finished> {
+        let programs = setup::programs()?;
+        let folder = self.prepare(kernel, &programs, tracer)?;
+        let out = folder.join("out");
+        let mut vm = Vm::new(kernel);
+        vm.root = Root::Host;
+        vm.memory_mib = MEMORY_MIB;
+        vm.timeout = TIMEOUT;
+        vm.folder = Some(folder);
+        vm.out = Some(out.clone());
+        vm.output = output;
+        let command = format!(
+            "PROGRAMS='{}' COLOR={color} sh ./{}.sh",
+            programs.display(),
+            self.name
+        );
+        let finished = vm.run(&[command])?;
+        ensure!(
+            finished.code == 0,
+            "the scenario failed in the virtual machine (exit code {})\n{}{}",
+            finished.code,
+            String::from_utf8_lossy(&finished.stdout),
+            String::from_utf8_lossy(&finished.stderr)
+        );
+        let missing = self.missing(&out)?;
+        ensure!(
+            missing.is_empty(),
+            "tracer did not tell {}; what it told is in {}",
+            missing.join(", nor "),
+            out.display()
+        );
+        Ok(finished)
+    }
+
+    /// A folder with all that runs.
+    fn prepare(&self, kernel: &str, programs: &Path, tracer: &Path) -> Result<PathBuf> {
+        let folder = super::new_folder(&format!("{}-{kernel}", self.name))?;
+        fs::copy(tracer, folder.join("tracer"))
+            .with_context(|| format!("cannot copy {}", tracer.display()))?;
+        fs::write(folder.join("real.sh"), COMMON)?;
+        fs::write(folder.join(self.name).with_extension("sh"), self.script)?;
+        let (name, source, classes) = self.java;
+        let file = folder.join(name).with_extension("java");
+        fs::write(&file, source)?;
+        let mut javac = Command::new(programs.join(JAVAC));
+        javac.arg("-cp").arg(programs.join(classes));
+        output_of(javac.arg("-d").arg(&folder).arg(file))?;
+        Ok(folder)
+    }
+
+    /// What tracer should have said, and did not.
+    fn missing(&self, out: &Path) -> Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for finding in self.findings {
+            let path = out.join(finding.file);
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("tracer left no {}", path.display()))?;
+            let mut lines = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            if !lines.any(|line| (finding.is)(&line)) {
+                missing.push(finding.what);
+            }
+        }
+        Ok(missing)
+    }
+}

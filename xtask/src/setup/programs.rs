@@ -1,0 +1,49 @@
+//! Fetches the real programs that scenarios run, with all that they need, from Debian's packages into
+//! one folder of the cache, as an image is to a container; it never installs one on this machine.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::apt::PrivateSuites;
+use super::lock::Lock;
+use crate::bpf::cache_dir;
+use crate::progress::Progress;
+
+/// The suite that all of them are taken from, so that they fit together.
+const SUITE: &str = "bookworm";
+
+/// The programs themselves; what they depend on comes with them.
+const PACKAGES: [&str; 5] = [
+    "openjdk-17-jdk-headless",
+    "libzookeeper-java",
+    "libtomcat10-java",
+    "tomcat10-common",
+    "redis-server",
+];
+
+/// Java's compiler in that folder.
+pub const JAVAC: &str = "usr/lib/jvm/java-17-openjdk-amd64/bin/javac";
+
+/// The folder, fetched where it is missing. Its name changes with what is in it.
+pub fn programs() -> Result<PathBuf> {
+    let folder = cache_dir().join(format!("programs-{SUITE}-1"));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let _lock = Lock::take()?;
+    // Another run may have fetched them while this one waited for the lock.
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let progress = Progress::start("real programs", "ZooKeeper, Tomcat and Redis from packages");
+    let suites = PrivateSuites::open(&cache_dir().join("apt"))?;
+    let new = tempfile::tempdir_in(cache_dir())?;
+    suites.unpack_root(SUITE, &PACKAGES, new.path())?;
+    // Renamed as the last step, so that what is in the cache is always whole.
+    fs::rename(new.path(), &folder)
+        .with_context(|| format!("cannot store {}", folder.display()))?;
+    progress.done(&folder.display().to_string());
+    Ok(folder)
+}
