@@ -1,6 +1,9 @@
 //! All connections by socket, and those that ended lately; never groups or judges them.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
 
 use rustc_hash::FxHashMap;
 use tracer_common::Role;
@@ -15,7 +18,7 @@ use super::{
     history::Seq,
     limits,
     process::ProcessKey,
-    report::Attribution,
+    report::{Attribution, PeerCount},
 };
 
 /// How long after the close of a descriptor its connection's end may be told. The close itself
@@ -68,6 +71,16 @@ struct Waiting {
     serial: u64,
 }
 
+/// A socket from before the trace.
+#[derive(Clone, Copy, Debug)]
+struct SocketBefore {
+    owner: Owner,
+    local: Endpoint,
+    remote: Endpoint,
+    /// Whether its connection is, or was, among those that are followed.
+    is_followed: bool,
+}
+
 /// The connections that are followed and those that ended lately.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -77,8 +90,8 @@ pub(super) struct Connections {
     /// Those that ended and nobody has accepted, by time.
     unaccepted: VecDeque<Waiting>,
     pub(super) ended: Ended,
-    /// Owners of sockets from before the trace.
-    before: FxHashMap<Cookie, Owner>,
+    /// Sockets from before the trace.
+    before: FxHashMap<Cookie, SocketBefore>,
     before_order: VecDeque<Cookie>,
     next_serial: u64,
     /// Connections forgotten for want of room.
@@ -116,13 +129,19 @@ impl Connections {
                 self.forget(sock, outcomes);
                 self.make_room(outcomes);
                 let connection = Connection::begin(ts, tcp, self.next_serial);
+                if tcp.start.is_none()
+                    && let Some(before) = self.before.get_mut(&tcp.cookie)
+                {
+                    before.is_followed = true;
+                }
                 self.next_serial += 1;
                 self.table.entry(sock).or_insert(connection)
             }
             None => return,
         };
         if connection.owner.is_none() {
-            connection.owner = owner().or_else(|| self.before.get(&connection.cookie).copied());
+            let before = || Some(self.before.get(&connection.cookie)?.owner);
+            connection.owner = owner().or_else(before);
         }
         let (tx, rx) = (connection.tx_bytes, connection.rx_bytes);
         let step = connection.advance(ts, tcp);
@@ -282,11 +301,18 @@ impl Connections {
     }
 
     /// Learns who holds a socket from before the trace.
-    pub(super) fn learn_before(&mut self, cookie: Cookie, owner: Owner) {
+    pub(super) fn learn_before(&mut self, row: &SocketRow, owner: Owner) {
+        let cookie = row.cookie;
         if cookie.known().is_none() {
             return;
         }
-        if self.before.insert(cookie, owner).is_none() {
+        let before = SocketBefore {
+            owner,
+            local: row.local,
+            remote: row.remote,
+            is_followed: matches!(row.state, TcpState::TimeWait | TcpState::Close),
+        };
+        if self.before.insert(cookie, before).is_none() {
             self.before_order.push_back(cookie);
         }
         if self.before_order.len() > limits::SOCKETS_BEFORE
@@ -308,8 +334,44 @@ impl Connections {
         {
             return Some((owner, attribution));
         }
-        let owner = *self.before.get(&socket.cookie)?;
+        let owner = self.before.get(&socket.cookie)?.owner;
         Some((owner, Attribution::Cookie))
+    }
+
+    /// Whom a process's sockets are connected with, the most frequent first. Looks through all
+    /// connections.
+    pub(super) fn peers_of(&self, process: ProcessKey) -> Vec<PeerCount> {
+        let followed = self.table.values().filter(|connection| {
+            let is_its = |owner: Owner| owner.process == process;
+            connection.owner.is_some_and(is_its) && connection.descriptor_closed.is_none()
+        });
+        let followed = followed.map(|known| (known.role, known.local, known.remote));
+        let before = self
+            .before
+            .values()
+            .filter(|known| known.owner.process == process && !known.is_followed);
+        let before = before.map(|known| (Role::Unknown, known.local, known.remote));
+        let mut counts: BTreeMap<(Role, IpAddr, u16), u64> = BTreeMap::new();
+        for (role, local, remote) in followed.chain(before) {
+            let port = match role {
+                Role::Client => remote.port,
+                Role::Server => local.port,
+                Role::Unknown => 0,
+            };
+            *counts.entry((role, remote.addr, port)).or_default() += 1;
+        }
+        let mut peers: Vec<_> = counts
+            .into_iter()
+            .map(|((role, addr, port), count)| PeerCount {
+                role,
+                addr,
+                port,
+                count,
+            })
+            .collect();
+        peers.sort_by_key(|peer| (std::cmp::Reverse(peer.count), *peer));
+        peers.truncate(limits::PEER_ROWS);
+        peers
     }
 
     /// How many connections are followed.

@@ -3,9 +3,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{Comm, DescriptorFact, Nanos, Tid};
+use tracer_common::{FdSource, ProcessCounters};
 
-use super::{fd_burst, limits, pattern::PatternId, thresholds::Thresholds};
+use crate::model::{Comm, DescriptorFact, FdAction, FdEvent, Nanos, Tid};
+
+use super::{
+    fd_burst,
+    fd_exhaustion::{Exhaustion, Refusal, Refusals},
+    fd_near_limit::{self, NearLimit},
+    held::HeldFiles,
+    limits,
+    pattern::PatternId,
+    thresholds::Thresholds,
+};
 
 /// A process's running totals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +104,13 @@ pub(super) struct Descriptors {
     soft_limit: Option<u64>,
     /// How often the table was looked at.
     looks: u64,
+    /// From this net count on the table is nearly full, where its limit is known.
+    near_from: Option<i64>,
+    pub(super) near: Option<Box<NearLimit>>,
+    /// Calls that got no descriptor, once there were any.
+    pub(super) refusals: Option<Box<Refusals>>,
+    /// Files that it most likely holds.
+    pub(super) held: HeldFiles,
     /// Whether the next tick is known to look at it.
     is_noted: bool,
 }
@@ -141,6 +158,13 @@ impl Descriptors {
             || !self.followed.is_empty()
             || !self.opened.is_empty()
             || self.minima.len() > 1
+            || self.near.is_some()
+            || self.exhaustion().is_some()
+    }
+
+    /// The exhaustion that goes on, if one does.
+    pub(super) fn exhaustion(&self) -> Option<&Exhaustion> {
+        self.refusals.as_ref()?.current.as_ref()
     }
 
     /// Whether it is busy and was not noted as such before.
@@ -174,12 +198,108 @@ impl Descriptors {
     }
 
     /// Learns from a look at the table.
-    pub(super) fn learn(&mut self, fact: &DescriptorFact) {
+    pub(super) fn learn(&mut self, fact: &DescriptorFact, at: Nanos, thresholds: &Thresholds) {
         let net = fact.net.unwrap_or(self.now().fds_net);
         let open = i64::try_from(fact.open).unwrap_or(i64::MAX);
-        self.base = Some(open.saturating_sub(net));
+        let base = open.saturating_sub(net);
+        self.base = Some(base);
         self.soft_limit = fact.soft_limit;
         self.looks += 1;
+        let begins_at = fact
+            .soft_limit
+            .and_then(|limit| fd_near_limit::begins_at(limit, thresholds));
+        self.near_from = begins_at.map(|open| {
+            let open = i64::try_from(open).unwrap_or(i64::MAX);
+            open.saturating_sub(base)
+        });
+        if let Some(refusals) = &mut self.refusals
+            && let Some(exhaustion) = &mut refusals.current
+        {
+            exhaustion.learn_limit(fact.soft_limit);
+        }
+        self.note_near(Level {
+            ts: at,
+            ..self.now()
+        });
+    }
+
+    /// Takes in that a call got no descriptor.
+    pub(super) fn refuse(&mut self, refusal: Refusal, level: Level) {
+        let held = || self.held.counts(Nanos(0));
+        let refusals = self.refusals.get_or_insert_default();
+        if refusals.refuse(refusal, level, self.soft_limit, held) {
+            self.leave_near_to_exhaustion();
+        }
+    }
+
+    /// Takes in how many calls got no descriptor so far, exactly. `is_first` tells that what was
+    /// refused up to now happened before anybody watched.
+    pub(super) fn learn_refused(
+        &mut self,
+        counters: &ProcessCounters,
+        at: Nanos,
+        level: Level,
+        is_first: bool,
+    ) {
+        if self.refusals.is_none() && counters.fds_refused.iter().all(|refused| *refused == 0) {
+            return;
+        }
+        let refusals = self.refusals.get_or_insert_default();
+        if is_first {
+            refusals.begin_at(counters, at);
+            return;
+        }
+        let held = || self.held.counts(Nanos(0));
+        if refusals.learn(counters, at, level, self.soft_limit, held) {
+            self.leave_near_to_exhaustion();
+        }
+    }
+
+    /// Takes in what an event tells of the table's content.
+    pub(super) fn note_content(&mut self, ts: Nanos, fd: &FdEvent, pattern: Option<PatternId>) {
+        if fd.action != FdAction::Installed {
+            return;
+        }
+        if let Some(refusals) = &mut self.refusals
+            && let Some(exhaustion) = &mut refusals.current
+        {
+            exhaustion.got_again(ts);
+        }
+        if let (Some(number), Some(pattern), FdSource::Open) = (fd.fd, pattern, fd.source) {
+            self.held.open(number, pattern, ts, fd.files_net);
+        }
+    }
+
+    /// An exhaustion that begins says all that a nearly full table would.
+    fn leave_near_to_exhaustion(&mut self) {
+        if let Some(near) = &mut self.near
+            && near.verdict.is_none()
+        {
+            near.is_told_by_exhaustion = true;
+        }
+    }
+
+    /// Notes whether the table is nearly full.
+    fn note_near(&mut self, level: Level) {
+        if self.near_from.is_none_or(|from| level.fds_net < from) {
+            return;
+        }
+        let (Some(open), Some(limit)) = (self.open_at(level.fds_net), self.soft_limit) else {
+            return;
+        };
+        if let Some(near) = &mut self.near {
+            near.add(level.ts, open);
+            return;
+        }
+        let held = self.held.counts(Nanos(0));
+        let mut near = NearLimit::begin(level.ts, open, limit, held);
+        near.is_told_by_exhaustion = self.exhaustion().is_some();
+        self.near = Some(Box::new(near));
+    }
+
+    /// The process ended, or its program was replaced: what stays open is not known.
+    pub(super) fn forget_content(&mut self) {
+        self.held.clear();
     }
 
     /// Takes in the totals at a moment, with those that held until just before it where that is
@@ -211,6 +331,8 @@ impl Descriptors {
             self.finish();
         }
         self.latest = Some(level);
+        self.note_near(level);
+        self.held.drop_beyond(level.files_net);
         if let Some(mut held) = held_before {
             held.ts = held.ts.max(latest.ts);
             self.add_minimum(held, thresholds);
@@ -237,8 +359,17 @@ impl Descriptors {
         }
     }
 
-    /// Lets time pass.
-    pub(super) fn tick(&mut self, now: Nanos, thresholds: &Thresholds) {
+    /// Lets time pass; `ended` is when the process ended.
+    pub(super) fn tick(&mut self, now: Nanos, ended: Option<Nanos>, thresholds: &Thresholds) {
+        let (level, open, limit) = (self.now(), self.open_now(), self.soft_limit);
+        if let Some(near) = &mut self.near {
+            near.tick(level, open, limit, ended, thresholds);
+        }
+        if let Some(refusals) = &mut self.refusals
+            && let Some(exhaustion) = &mut refusals.current
+        {
+            exhaustion.tick(now, ended, thresholds);
+        }
         self.finish_if_silent(now, thresholds);
         self.expire(now, thresholds);
         if self.burst.is_none() {
@@ -266,6 +397,17 @@ impl Descriptors {
             .bursts()
             .flat_map(|burst| burst.patterns.keys().copied());
         told.chain(self.opened.iter().map(|file| file.pattern))
+            .chain(self.exhaustion().into_iter().flat_map(Exhaustion::patterns))
+            .chain(self.near.iter().flat_map(|near| near.patterns()))
+            .chain(self.held.patterns())
+    }
+
+    /// Forgets what is over and told.
+    pub(super) fn drop_over(&mut self) {
+        if let Some(refusals) = &mut self.refusals {
+            refusals.current.take_if(|current| current.over.is_some());
+        }
+        self.near.take_if(|near| near.over.is_some());
     }
 
     /// Remembers a file whose open the totals already count.

@@ -1,34 +1,27 @@
 //! The engine: takes every input to those whom it concerns, and assembles what they have to say;
 //! never judges anything itself.
 
+mod descriptors;
 mod observed;
+mod tell;
 
 use std::collections::BTreeSet;
 
-use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
+use tracer_common::Role;
 
-use crate::model::{
-    Comm, Event, EventBody, FdAction, FdEvent, HostFact, Input, Nanos, Pid, Session, TcpAction, Tid,
-};
+use crate::model::{Event, EventBody, HostFact, Input, Nanos, Pid, Session, TcpAction};
 
 use super::{
     connections::{Connections, Outcome},
-    descriptors::{Level, OpenedFile},
-    episode::Tries,
-    fd_burst,
-    group::{GroupKey, Subject},
     groups::{Groups, Scene},
-    losses::{Family, LossHistory},
-    pattern::{PatternId, Patterns},
+    losses::LossHistory,
+    pattern::Patterns,
     process::{ProcessKey, Processes},
-    report::{Evicted, Finding, Identity, Report, Verdict},
+    report::{Evicted, Report, Verdict},
     thresholds::Thresholds,
     time_wait::TimeWaitTable,
-    verdicts::{self, Basis, Clock, Telling, Verdicts},
+    verdicts::Verdicts,
 };
-
-/// How often the kernel half's counters are told: what they add may have happened since then.
-const COUNTERS_PERIOD: Nanos = Nanos::from_secs(1);
 
 /// Concludes from inputs what goes on. The same inputs in the same order always give the same
 /// verdicts and the same report, whenever those are taken.
@@ -47,6 +40,8 @@ pub struct Engine {
     patterns: Patterns,
     /// Processes whose descriptors the next tick must look at.
     busy: BTreeSet<ProcessKey>,
+    /// Whether unused patterns were dropped since the last tick, and hardly any were.
+    has_dropped_patterns: bool,
     time_wait: TimeWaitTable,
     verdicts: Verdicts,
     /// What the last input did to connections.
@@ -67,6 +62,7 @@ impl Engine {
             groups: Groups::new(),
             patterns: Patterns::default(),
             busy: BTreeSet::new(),
+            has_dropped_patterns: false,
             time_wait: TimeWaitTable::default(),
             verdicts: Verdicts::default(),
             outcomes: Vec::new(),
@@ -196,6 +192,9 @@ impl Engine {
                 } => {
                     if let Some(process) = self.processes.get_mut(owner.process) {
                         process.connections_open += 1;
+                        if role == Role::Client {
+                            process.peers.note(remote, self.latest);
+                        }
                     }
                     if role == Role::Client {
                         self.groups.note_success(&owner, remote);
@@ -233,113 +232,16 @@ impl Engine {
         }
     }
 
-    fn descriptor_event(&mut self, event: &Event, fd: &FdEvent) {
-        let Some(key) = self.processes.acting(event) else {
-            return;
-        };
-        let pattern = fd
-            .path
-            .as_ref()
-            .filter(|_| fd.action == FdAction::Installed)
-            .and_then(|path| self.pattern(&path.text));
-        let Some(process) = self.processes.get_mut(key) else {
-            return;
-        };
-        process.count(fd);
-        let level = Level {
-            ts: event.ts,
-            opens: fd.opens,
-            files_net: fd.files_net,
-            fds_net: fd.fds_net,
-        };
-        let is_open = fd.source == FdSource::Open;
-        let held_before =
-            (fd.action == FdAction::Installed && fd.kind == FdKind::File).then(|| Level {
-                ts: event.ts,
-                opens: fd.opens.saturating_sub(u64::from(is_open)),
-                files_net: fd.files_net.saturating_sub(1),
-                fds_net: fd.fds_net.saturating_sub(1),
-            });
-        let opened = pattern.map(|pattern| OpenedFile {
-            ts: event.ts,
-            pattern,
-            tid: event.tid,
-            thread: event.thread,
-        });
-        process
-            .descriptors
-            .sample(level, held_before, opened, &self.thresholds);
-        if process.descriptors.becomes_busy() {
-            self.busy.insert(key);
-        }
-    }
-
-    /// The number of a path's pattern. Where the table is full, what nothing holds is dropped first.
-    fn pattern(&mut self, path: &str) -> Option<PatternId> {
-        if let Some(id) = self.patterns.of(path) {
-            return Some(id);
-        }
-        let mut held: Vec<_> = self
-            .busy
-            .iter()
-            .filter_map(|key| self.processes.get(*key))
-            .flat_map(|process| process.descriptors.patterns())
-            .collect();
-        held.sort_unstable();
-        held.dedup();
-        self.patterns.keep_only(&held);
-        self.patterns.of(path)
-    }
-
-    fn learn_counters(
-        &mut self,
-        pid: Pid,
-        counters: &ProcessCounters,
-        at: Nanos,
-    ) -> Option<ProcessKey> {
-        let key = self.processes.learn_counters(pid, counters, at)?;
-        let process = self.processes.get_mut(key)?;
-        let sum = |of_kind: &[u64]| {
-            let sum = of_kind.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
-            i64::try_from(sum).unwrap_or(i64::MAX)
-        };
-        let file = FdKind::File as usize;
-        let (got, closed) = (&counters.fds_got_of_kind, &counters.fds_closed_of_kind);
-        let level = Level {
-            ts: at,
-            opens: counters.fds_got[FdSource::Open as usize],
-            files_net: sum(&got[file..=file]) - sum(&closed[file..=file]),
-            fds_net: sum(got) - sum(closed),
-        };
-        if level.opens < process.descriptors.now().opens {
-            // Read before events that have already been told.
-            return Some(key);
-        }
-        // What was not streamed happened after what was last known, and since the last counters.
-        let before = process.descriptors.now();
-        let held_before = process.descriptors.is_known().then(|| Level {
-            ts: before.ts.max(Nanos(at.0.saturating_sub(COUNTERS_PERIOD.0))),
-            ..before
-        });
-        process
-            .descriptors
-            .sample(level, held_before, None, &self.thresholds);
-        if process.descriptors.becomes_busy() {
-            self.busy.insert(key);
-        }
-        Some(key)
-    }
-
     fn fact(&mut self, at: Nanos, fact: &HostFact) {
         match fact {
             HostFact::Process(fact) => self.processes.learn(fact, at),
-            HostFact::Descriptors(fact) => self.processes.learn_descriptors(fact, at),
+            HostFact::Descriptors(fact) => self.learn_descriptors(fact, at),
             HostFact::Counters { pid, counters } => {
                 self.learn_counters(*pid, counters, at);
             }
             HostFact::SocketBefore(socket) => {
                 if let Some(owner) = self.processes.owner_by_pid(socket.pid, at) {
-                    self.connections.learn_before(socket.row.cookie, owner);
+                    self.connections.learn_before(&socket.row, owner);
                 }
             }
             HostFact::TimeWait(listing) => {
@@ -356,6 +258,7 @@ impl Engine {
         self.connections.tick(self.now, &mut outcomes);
         self.account(&outcomes);
         self.outcomes = outcomes;
+        self.verdicts.begin_round();
         let live = self.groups.conclude(&mut Scene {
             now: self.now,
             thresholds: &self.thresholds,
@@ -364,186 +267,8 @@ impl Engine {
             losses: &self.losses,
         });
         self.tell_groups(&live);
-        self.tell_bursts();
-    }
-
-    fn tell_groups(&mut self, live: &[GroupKey]) {
-        let ended = &self.connections.ended;
-        let clock = self.clock();
-        let time_wait_of = |tries: &Tries| ended.time_wait_of(tries.verdict);
-        for key in live {
-            let Some(group) = self.groups.get_mut(key) else {
-                continue;
-            };
-            let mut teller = Teller {
-                key,
-                processes: &self.processes,
-                losses: self.losses.by_now(Family::Tcp),
-                clock,
-                verdicts: &mut self.verdicts,
-            };
-            if let Some(episode) = &group.flapping {
-                let time_wait = time_wait_of(&episode.tries);
-                teller.tell(&episode.tries, episode.facts(time_wait), || {
-                    Finding::Flapping(episode.describe(time_wait))
-                });
-            }
-            if let Some(episode) = &group.churn {
-                let time_wait = time_wait_of(&episode.tries);
-                teller.tell(&episode.tries, episode.facts(time_wait), || {
-                    Finding::Churn(episode.describe(time_wait))
-                });
-            }
-            if let Some(episode) = &group.failing {
-                teller.tell(&episode.tries, episode.facts(), || {
-                    Finding::FailingConnects(episode.describe())
-                });
-            }
-            group.drop_ended();
-        }
-    }
-
-    fn clock(&self) -> Clock {
-        Clock {
-            now: self.now,
-            pause: self.thresholds.update_pause,
-        }
-    }
-
-    fn tell_bursts(&mut self) {
-        let clock = self.clock();
-        let mut wanted = Vec::new();
-        for key in &self.busy {
-            let Some(process) = self.processes.get_mut(*key) else {
-                continue;
-            };
-            process.descriptors.tick(self.now, &self.thresholds);
-            for burst in process.descriptors.bursts_mut() {
-                let begins = burst.verdict.is_none();
-                if begins {
-                    burst.verdict = Some(self.verdicts.next_id());
-                    let losses = self.losses.by(burst.before.ts, Family::Fd);
-                    burst.losses_before = losses;
-                }
-                let ends = !burst.ongoing && burst.summary.is_none();
-                fd_burst::settle(burst, &self.patterns);
-                if begins || ends {
-                    wanted.push(key.pid());
-                }
-            }
-        }
-        for key in &self.busy {
-            let Some(process) = self.processes.get(*key) else {
-                continue;
-            };
-            for burst in process.descriptors.bursts() {
-                let Some(id) = burst.verdict else {
-                    continue;
-                };
-                let descriptors = &process.descriptors;
-                let lossy = self.losses.by_now(Family::Fd) > burst.losses_before;
-                let version = self.processes.identity_version(*key);
-                // One that is over stays as it is.
-                let basis = version.filter(|_| !burst.ongoing).map(|version| Basis {
-                    who: verdicts::Subject {
-                        process: *key,
-                        version,
-                        tid: Tid(0),
-                        thread: Comm::default(),
-                        processes: 1,
-                    },
-                    facts: [descriptors.looks(), 0, 0, 0, 0],
-                    ongoing: false,
-                    lossy,
-                });
-                let who = || {
-                    let mut who = self.processes.identity(*key);
-                    if let Some((tid, thread)) = fd_burst::sole_thread(burst) {
-                        who.tid = Some(tid);
-                        who.thread = Some(thread.to_string());
-                    }
-                    who
-                };
-                let telling = || {
-                    let told = fd_burst::describe(burst, descriptors, &self.patterns);
-                    Telling {
-                        process: *key,
-                        first_seen: burst.before.ts,
-                        last_seen: burst.last.ts,
-                        ongoing: burst.ongoing,
-                        lossy,
-                        finding: Finding::FdBurst(told),
-                    }
-                };
-                let fds_now = descriptors.open_now();
-                self.verdicts.tell(id, basis, fds_now, clock, who, telling);
-            }
-        }
-        let processes = &mut self.processes;
-        for pid in wanted {
-            processes.ask_about(pid);
-        }
-        self.busy.retain(|key| {
-            processes
-                .get_mut(*key)
-                .is_some_and(|process| process.descriptors.stays_busy())
-        });
-    }
-}
-
-/// Tells the verdicts of one group.
-struct Teller<'a> {
-    key: &'a GroupKey,
-    processes: &'a Processes,
-    losses: u64,
-    clock: Clock,
-    verdicts: &'a mut Verdicts,
-}
-
-impl Teller<'_> {
-    fn tell(&mut self, tries: &Tries, facts: [u64; 5], finding: impl FnOnce() -> Finding) {
-        let process = tries.owner.process;
-        let (ongoing, lossy) = (!tries.is_over, self.losses > tries.losses_before);
-        let version = self.processes.identity_version(process);
-        let basis = version.map(|version| Basis {
-            who: verdicts::Subject {
-                process,
-                version,
-                tid: tries.owner.tid,
-                thread: tries.owner.thread,
-                processes: tries.processes(),
-            },
-            facts,
-            ongoing,
-            lossy,
-        });
-        let who = || identity_of(self.processes, self.key, tries);
-        let telling = || Telling {
-            process,
-            first_seen: tries.first_seen,
-            last_seen: tries.last_seen,
-            ongoing,
-            lossy,
-            finding: finding(),
-        };
-        self.verdicts
-            .tell(tries.verdict, basis, None, self.clock, who, telling);
-        if tries.is_over {
-            self.verdicts.group_is_over();
-        }
-    }
-}
-
-/// Who a group's verdict names.
-fn identity_of(processes: &Processes, key: &GroupKey, tries: &Tries) -> Identity {
-    let process = processes.identity(tries.owner.process);
-    match key.subject {
-        Subject::Thread(..) => process.of_thread(&tries.owner),
-        Subject::Process(_) => process,
-        Subject::Children(..) => Identity {
-            children: Some(tries.processes()),
-            ..process
-        },
+        self.tell_descriptors(&live);
+        self.drop_ended_groups(&live);
     }
 }
 

@@ -32,16 +32,21 @@ pub(super) fn settle(burst: &mut Burst, patterns: &Patterns) {
     }
 }
 
+/// The patterns of what was opened, the most frequent first.
+pub(super) fn patterns(burst: &Burst, patterns: &Patterns) -> Vec<(String, u64)> {
+    match &burst.summary {
+        Some(summary) => summary.clone(),
+        None => patterns.summary(&burst.patterns),
+    }
+}
+
 /// What is told of a burst.
 pub(super) fn describe(burst: &Burst, descriptors: &Descriptors, patterns: &Patterns) -> FdBurst {
     let opens = burst.opens();
     FdBurst {
         opens,
         window: burst.last.ts.since(burst.before.ts),
-        top_dirs: match &burst.summary {
-            Some(summary) => summary.clone(),
-            None => patterns.summary(&burst.patterns),
-        },
+        top_dirs: self::patterns(burst, patterns),
         paths_missing: opens.saturating_sub(burst.with_path),
         fds_before: descriptors.open_at(burst.before.fds_net),
         fds_peak: descriptors.open_at(burst.peak_fds_net),

@@ -67,6 +67,29 @@ pub const LEVELS_PER_PROCESS: usize = 512;
 /// Bursts of one process that are followed at once after they ended.
 pub const FOLLOWED_BURSTS: usize = 4;
 
+/// Threads told apart that got no descriptor: a pool's, beside the one that accepts.
+pub const THREADS_PER_EXHAUSTION: usize = 16;
+
+/// Numbers of descriptors whose files are remembered for each process, the lowest: the soft limit of
+/// the second incident. Up to 60 bytes each, of as many as are open.
+pub const HELD_FILES_PER_PROCESS: usize = 4_096;
+
+/// Peers that each process connected to lately. A service has some databases, caches and queues.
+pub const PEERS_PER_PROCESS: usize = 16;
+
+/// Peers told of what fills a descriptor table: as many as a person reads.
+pub const PEER_ROWS: usize = 8;
+
+/// Causes, and effects, that one verdict names.
+pub const LINKS_PER_VERDICT: usize = 32;
+
+/// The least time between two look-ups of a process whose table is nearly full: its limit may be
+/// changed at any time, and a look at a big table costs milliseconds.
+pub const LOOKUP_PERIOD: Nanos = Nanos::from_secs(10);
+
+/// Such look-ups that are asked for at one tick.
+pub const LOOKUPS_PER_TICK: usize = 32;
+
 /// Verdicts about connections that go on at once; nobody reads more. Each takes up to 40 kB.
 pub const ONGOING_VERDICTS: usize = 2_048;
 

@@ -196,7 +196,7 @@ impl Lives {
             HostFact::Process(fact) => self.processes.learn(fact, at),
             HostFact::SocketBefore(socket) => {
                 if let Some(owner) = self.processes.owner_by_pid(socket.pid, at) {
-                    self.connections.learn_before(socket.row.cookie, owner);
+                    self.connections.learn_before(&socket.row, owner);
                 }
             }
             HostFact::Descriptors(_)

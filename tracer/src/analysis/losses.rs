@@ -67,7 +67,11 @@ impl LossHistory {
                 EventKind::TcpTimeWait,
                 EventKind::TcpClose,
             ]),
-            fd: lost(&[EventKind::FdInstall, EventKind::FdClose]),
+            fd: lost(&[
+                EventKind::FdInstall,
+                EventKind::FdExhausted,
+                EventKind::FdClose,
+            ]),
         };
         let has_changed = self
             .changes

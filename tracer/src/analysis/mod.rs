@@ -3,8 +3,8 @@
 //!
 //! The way of an input: [`Engine::apply`] takes it to the tables (`process`, `connections`,
 //! `descriptors`, `time_wait`); ended and failed connections are counted in `groups`; on a tick the
-//! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`) are asked what has become
-//! conspicuous, and `verdicts` keeps what they found.
+//! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`, `fd_near_limit`, `fd_exhaustion`) are
+//! asked what has become conspicuous, and `verdicts` keeps what they found and how it is linked.
 
 mod churn;
 pub mod compare;
@@ -17,14 +17,18 @@ mod episode;
 mod exchange;
 mod failing_connects;
 mod fd_burst;
+mod fd_exhaustion;
+mod fd_near_limit;
 mod flapping;
 mod group;
 mod groups;
+mod held;
 mod history;
 pub mod limits;
 pub mod lives;
 mod losses;
 mod pattern;
+mod peers;
 mod process;
 pub mod report;
 pub mod series;

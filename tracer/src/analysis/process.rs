@@ -11,7 +11,9 @@ use super::{
     connection::Owner,
     descriptors::Descriptors,
     limits,
+    peers::Peers,
     report::{Identity, ProcessRow},
+    thresholds::Thresholds,
 };
 
 /// Two starts that lie nearer are the same: /proc tells them in clock ticks of 10 ms.
@@ -56,6 +58,8 @@ pub(super) struct Process {
     pub(super) connections_ended: u64,
     pub(super) connections_open: u64,
     pub(super) descriptors: Descriptors,
+    /// Whom it connected to lately.
+    pub(super) peers: Peers,
     /// How often it was told anew who it is.
     changes: u32,
 }
@@ -103,6 +107,7 @@ impl Process {
             connections_ended: 0,
             connections_open: 0,
             descriptors: Descriptors::default(),
+            peers: Peers::default(),
             changes: 0,
         }
     }
@@ -110,6 +115,16 @@ impl Process {
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// When it ended, once it has.
+    pub(super) fn end(&self) -> Option<Nanos> {
+        self.ended
+    }
+
+    /// What the counters told last.
+    pub(super) fn counters(&self) -> Option<&ProcessCounters> {
+        self.counters.as_deref()
     }
 
     /// Counts a connect.
@@ -250,6 +265,11 @@ impl Processes {
         self.table.get_mut(&key)
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.table.values()
+    }
+
     /// The process that has this pid now.
     pub(super) fn current(&self, pid: Pid) -> Option<ProcessKey> {
         self.current.get(&pid).copied()
@@ -350,6 +370,7 @@ impl Processes {
         process.introduce(seen);
         process.descriptors.begin_at_zero(event.ts);
         if seen.is_exec {
+            process.descriptors.forget_content();
             self.ask_about(event.pid);
         }
         Some(key)
@@ -366,19 +387,24 @@ impl Processes {
     }
 
     /// Learns how full a live process's descriptor table is.
-    pub(super) fn learn_descriptors(&mut self, fact: &DescriptorFact, at: Nanos) {
+    pub(super) fn learn_descriptors(
+        &mut self,
+        fact: &DescriptorFact,
+        at: Nanos,
+        thresholds: &Thresholds,
+    ) -> Option<ProcessKey> {
         let key = match fact.pid.known() {
-            None => return,
+            None => return None,
             Some(pid) => match self.current.get(&pid) {
                 Some(key) => *key,
                 None => self.add(pid, at),
             },
         };
-        if let Some(process) = self.table.get_mut(&key)
-            && process.ended.is_none()
-        {
-            process.descriptors.learn(fact);
+        let process = self.table.get_mut(&key)?;
+        if process.ended.is_none() {
+            process.descriptors.learn(fact, at, thresholds);
         }
+        Some(key)
     }
 
     /// Takes over a process's exact counters.
@@ -412,6 +438,8 @@ impl Processes {
             process.ended.get_or_insert(at);
             process.changes = process.changes.wrapping_add(1);
             process.last_activity = process.last_activity.max(at);
+            process.descriptors.forget_content();
+            process.peers.clear();
         }
     }
 

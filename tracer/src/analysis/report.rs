@@ -90,6 +90,10 @@ pub struct Verdict {
     pub ongoing: bool,
     /// Whether events were lost while it was made, so that its numbers are lower bounds.
     pub lossy: bool,
+    /// The verdicts that brought it about, by number.
+    pub caused_by: Vec<u64>,
+    /// The verdicts that it brought about, by number.
+    pub led_to: Vec<u64>,
     /// What was found.
     pub finding: Finding,
 }
@@ -105,10 +109,21 @@ pub enum Finding {
     FailingConnects(FailingConnects),
     /// Many files opened, and kept open, at once.
     FdBurst(FdBurst),
+    /// A descriptor table that is nearly full.
+    FdNearLimit(FdNearLimit),
+    /// A descriptor table that is full: calls fail.
+    FdExhaustion(FdExhaustion),
 }
 
 /// The names of all findings, as [`Finding::name`] tells them.
-pub const FINDING_NAMES: &[&str] = &["flapping", "churn", "failing_connects", "fd_burst"];
+pub const FINDING_NAMES: &[&str] = &[
+    "flapping",
+    "churn",
+    "failing_connects",
+    "fd_burst",
+    "fd_near_limit",
+    "fd_exhaustion",
+];
 
 impl Finding {
     /// The verdict's name in JSON, filters and metrics.
@@ -119,6 +134,8 @@ impl Finding {
             Self::Churn(_) => "churn",
             Self::FailingConnects(_) => "failing_connects",
             Self::FdBurst(_) => "fd_burst",
+            Self::FdNearLimit(_) => "fd_near_limit",
+            Self::FdExhaustion(_) => "fd_exhaustion",
         }
     }
 }
@@ -210,6 +227,116 @@ pub struct FdBurst {
     pub fds_now: Option<u64>,
     /// The soft limit; `None` is unlimited or not known.
     pub fd_limit: Option<u64>,
+}
+
+/// A descriptor table that is nearly full, before any call fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FdNearLimit {
+    /// Descriptors now, or when it was over; told anew when they changed by a good part of the limit.
+    pub fds_now: u64,
+    /// The most descriptors since it began.
+    pub fds_peak: u64,
+    /// The soft limit.
+    pub fd_limit: u64,
+    /// How many more could be had with `fds_now`.
+    pub room: u64,
+    /// Files that it holds, as in [`FdExhaustion::top_dirs`].
+    pub top_dirs: Vec<(String, u64)>,
+    /// Whom its sockets are connected with, as in [`FdExhaustion::top_peers`].
+    pub top_peers: Vec<PeerCount>,
+}
+
+/// A descriptor table that is full: calls fail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FdExhaustion {
+    /// Which calls got no descriptor, and how often.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// The first one.
+    pub first_failure: FirstFailure,
+    /// The threads whose calls failed, of those whose events arrived, the most frequent first.
+    pub threads: Vec<ThreadCount>,
+    /// The most descriptors while it went on.
+    pub fds_peak: Option<u64>,
+    /// The soft limit then; `None` is unlimited or not known.
+    pub fd_limit: Option<u64>,
+    /// What the table is filled with, by kind, of what was got since the process was first seen.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Patterns of the files that it most likely held when the first call failed, the most frequent
+    /// first: of those whose opens were told.
+    pub top_dirs: Vec<(String, u64)>,
+    /// Whom its sockets were connected with, the most frequent first: of the connections known.
+    pub top_peers: Vec<PeerCount>,
+    /// Peers that it had connected to, and could not while `socket` failed.
+    pub unreached_peers: Vec<UnreachedPeer>,
+    /// When a descriptor was to be had again for good; `None` while it goes on, and where the process
+    /// ended before.
+    pub recovered: Option<Nanos>,
+    /// The burst that filled the table, in short.
+    pub burst: Option<BurstBefore>,
+}
+
+/// The first call that got no descriptor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FirstFailure {
+    /// When; where it is only known from counters, when those were read.
+    pub at: Nanos,
+    /// Which; `None` where counters told of several at once.
+    pub call: Option<&'static str>,
+    /// EMFILE (the process's limit) or ENFILE (the host's).
+    pub errno: i32,
+    /// The thread, where its event arrived.
+    pub tid: Option<Tid>,
+    /// The thread's name.
+    pub thread: Option<String>,
+}
+
+/// A thread and how often it did something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadCount {
+    /// The thread.
+    pub tid: Tid,
+    /// Its name.
+    pub thread: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// A peer and how many open connections there are with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerCount {
+    /// Which side the process is on.
+    pub role: Role,
+    /// The peer.
+    pub addr: IpAddr,
+    /// The port that was connected to: the peer's where the process is the client, else its own; 0
+    /// where the role is not known.
+    pub port: u16,
+    /// Connections.
+    pub count: u64,
+}
+
+/// A peer that a process had connected to, and then could not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnreachedPeer {
+    /// The peer.
+    pub remote: Endpoint,
+    /// Connections to it before.
+    pub connects_before: u64,
+    /// When the last of them came about.
+    pub last_connect: Nanos,
+    /// When the next one did, if it did.
+    pub reached_again: Option<Nanos>,
+}
+
+/// A burst as what follows from it tells of it; its own verdict says more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BurstBefore {
+    /// When it began.
+    pub at: Nanos,
+    /// Files opened by it.
+    pub opens: u64,
+    /// The most frequent pattern, if any is known.
+    pub pattern: Option<String>,
 }
 
 /// One process's totals since it was first seen.

@@ -66,6 +66,12 @@ pub struct Thresholds {
     /// Burst: how long after its end the process's descriptors are still told. The jars of the
     /// real case were released after 10 s and after 30 s.
     pub burst_follow: Nanos,
+    /// Exhaustion: it is over when for so long no call was refused a descriptor, and one was to be had
+    /// again. A pool that got no socket tries again within some seconds.
+    pub exhaustion_silence: Nanos,
+    /// Nearly full: percent of the soft limit that the descriptors make up. The real case stood at
+    /// 78 % of its limit for days and failed at a burst of 6 %; what stands higher has no room for one.
+    pub fd_near_limit_percent: u64,
     /// Every verdict: the least time between two updates, so that a machine that reads them is not
     /// flooded. A little less than a second, so that ticks of one second are not halved by jitter.
     pub update_pause: Nanos,
@@ -95,6 +101,8 @@ impl Default for Thresholds {
             burst_limit_percent: 25,
             burst_gap: Nanos::from_secs(2),
             burst_follow: Nanos::from_secs(60),
+            exhaustion_silence: Nanos::from_secs(15),
+            fd_near_limit_percent: 80,
             update_pause: Nanos::from_millis(900),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! The clock ticks at every whole second that is passed, as it does live.
 
+mod descriptors;
+
 use std::collections::HashMap;
 
 use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
@@ -414,14 +416,32 @@ impl Timeline {
         kind: FdKind,
         path: Option<&str>,
     ) -> &mut Self {
+        let (fds_net, _) = net_counts(self.counters_of(by.pid));
+        // The lowest that is free, where what was got last was closed first.
+        let fd = u32::try_from(fds_net + 2).ok();
+        self.fd_event(by, action, (source, kind), (fd, 0), path)
+    }
+
+    fn fd_failed(&mut self, by: Who, action: FdAction, source: FdSource, errno: i32) -> &mut Self {
+        self.fd_event(by, action, (source, FdKind::Anonymous), (None, errno), None)
+    }
+
+    fn fd_event(
+        &mut self,
+        by: Who,
+        action: FdAction,
+        (source, kind): (FdSource, FdKind),
+        (fd, errno): (Option<u32>, i32),
+        path: Option<&str>,
+    ) -> &mut Self {
         let counters = *self.counters_of(by.pid);
         let (fds_net, files_net) = net_counts(&counters);
         let body = EventBody::Fd(FdEvent {
             action,
-            fd: Some(3),
+            fd,
             source,
             kind,
-            errno: 0,
+            errno,
             opens: counters.fds_got[FdSource::Open as usize],
             fds_net,
             files_net,
@@ -528,6 +548,8 @@ fn net_counts(counters: &ProcessCounters) -> (i64, i64) {
         sum(&got[file.clone()]) - sum(&closed[file]),
     )
 }
+
+pub(super) use descriptors::{exhaustion, near_limit};
 
 /// What a verdict tells of connections.
 pub(super) fn connections(verdict: &Verdict) -> &super::report::Connections {

@@ -58,13 +58,22 @@ struct Entry {
     is_held: bool,
     /// The process, to know later whether it has ended.
     process: ProcessKey,
+    /// The round in which it was made: what changes before anybody can have taken it is no update.
+    made_in: u64,
 }
 
 impl Entry {
-    fn new(id: u64, basis: Option<Basis>, now: Nanos, telling: Telling, who: Identity) -> Self {
+    fn new(
+        id: u64,
+        basis: Option<Basis>,
+        (now, round): (Nanos, u64),
+        telling: Telling,
+        who: Identity,
+    ) -> Self {
         let process = telling.process;
-        let verdict = telling.into_verdict(id, 0, who);
+        let verdict = telling.into_verdict(id, who);
         Self {
+            made_in: round,
             told_fds_now: fds_now(&verdict.finding),
             verdict,
             basis,
@@ -80,7 +89,10 @@ impl Entry {
         self.process = telling.process;
         let is_other = who.as_ref().is_some_and(|who| *who != self.verdict.who);
         let who = who.unwrap_or_else(|| std::mem::take(&mut self.verdict.who));
-        let now = telling.into_verdict(self.verdict.id, self.verdict.update, who);
+        let mut now = telling.into_verdict(self.verdict.id, who);
+        now.update = self.verdict.update;
+        now.caused_by.clone_from(&self.verdict.caused_by);
+        now.led_to.clone_from(&self.verdict.led_to);
         let mut told = std::mem::replace(&mut self.verdict, now);
         if is_other || has_moved(&self.verdict.finding, self.told_fds_now) {
             return true;
@@ -93,6 +105,17 @@ impl Entry {
             || told.finding != self.verdict.finding
     }
 
+    /// Whether an update may be given out by now; the last one is not held back.
+    fn may_be_given(&self, clock: Clock) -> bool {
+        let is_due = clock.now.since(self.given_at) >= clock.pause;
+        self.is_held && (!self.verdict.ongoing || is_due)
+    }
+
+    fn give(&mut self, clock: Clock) {
+        self.is_held = false;
+        self.given_at = clock.now;
+    }
+
     fn count_update(&mut self) {
         self.verdict.update += 1;
         self.told_fds_now = fds_now(&self.verdict.finding);
@@ -100,11 +123,13 @@ impl Entry {
 }
 
 impl Telling {
-    fn into_verdict(self, id: u64, update: u32, who: Identity) -> Verdict {
+    fn into_verdict(self, id: u64, who: Identity) -> Verdict {
         Verdict {
             id,
-            update,
+            update: 0,
             who,
+            caused_by: Vec::new(),
+            led_to: Vec::new(),
             first_seen: self.first_seen,
             last_seen: self.last_seen,
             ongoing: self.ongoing,
@@ -131,11 +156,54 @@ pub(super) struct Verdicts {
     ended: VecDeque<u64>,
     /// Verdicts of groups that go on.
     ongoing: usize,
+    /// Counts the times that all verdicts are told.
+    round: u64,
     evicted: u64,
     refused: u64,
 }
 
 impl Verdicts {
+    /// All verdicts are about to be told.
+    pub(super) fn begin_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// Links two verdicts of which the first led to the second, once.
+    pub(super) fn link(&mut self, cause: u64, effect: u64, clock: Clock) {
+        let is_known =
+            |list: &[u64], id| list.contains(&id) || list.len() >= limits::LINKS_PER_VERDICT;
+        if let Some(entry) = self.entries.get_mut(&cause)
+            && !is_known(&entry.verdict.led_to, effect)
+        {
+            entry.verdict.led_to.push(effect);
+            entry.verdict.led_to.sort_unstable();
+            self.has_changed(cause, clock);
+        }
+        if let Some(entry) = self.entries.get_mut(&effect)
+            && !is_known(&entry.verdict.caused_by, cause)
+        {
+            entry.verdict.caused_by.push(cause);
+            entry.verdict.caused_by.sort_unstable();
+            self.has_changed(effect, clock);
+        }
+    }
+
+    /// A verdict is told differently from now on.
+    fn has_changed(&mut self, id: u64, clock: Clock) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        if entry.made_in == self.round {
+            return;
+        }
+        entry.count_update();
+        entry.is_held = true;
+        if entry.may_be_given(clock) {
+            entry.give(clock);
+            self.to_take.insert(id);
+        }
+    }
+
     /// The number of a verdict that is about to be made; the first is 1.
     pub(super) fn next_id(&mut self) -> u64 {
         self.next += 1;
@@ -177,7 +245,7 @@ impl Verdicts {
         telling: impl FnOnce() -> Telling,
     ) {
         let Some(entry) = self.entries.get_mut(&id) else {
-            let entry = Entry::new(id, basis, clock.now, telling(), who());
+            let entry = Entry::new(id, basis, (clock.now, self.round), telling(), who());
             let ongoing = entry.verdict.ongoing;
             self.entries.insert(id, entry);
             self.to_take.insert(id);
@@ -201,9 +269,8 @@ impl Verdicts {
             entry.count_update();
             entry.is_held = true;
         }
-        if entry.is_held && (!ongoing || clock.now.since(entry.given_at) >= clock.pause) {
-            entry.is_held = false;
-            entry.given_at = clock.now;
+        if entry.may_be_given(clock) {
+            entry.give(clock);
             self.to_take.insert(id);
         }
         if was_ongoing && !ongoing {

@@ -62,4 +62,8 @@ thresholds! {
     burst_files("COUNT", count(), u64) => burst_files, u64::from, u64::from;
     /// Descriptor burst: within this time
     burst_window("TIME", positive_time, Duration) => burst_window, nanos, text;
+    /// Descriptor table nearly full: percent of the soft limit
+    near_limit("PERCENT", count(), u64) => fd_near_limit_percent, u64::from, u64::from;
+    /// Descriptor table full: over when no call failed for so long
+    exhaustion_silence("TIME", positive_time, Duration) => exhaustion_silence, nanos, text;
 }

@@ -161,7 +161,9 @@ fn card(report: &Report, verdict: &Verdict) -> Card {
         } else {
             format!("{first} – {last} UTC")
         },
-        known: table::known_of(session, &verdict.who).collect(),
+        known: table::known_of(session, &verdict.who)
+            .chain(sentence::links(session, &report.verdicts, verdict))
+            .collect(),
         ongoing: verdict.ongoing,
     }
 }

@@ -1,6 +1,7 @@
 //! Writes what the engine concluded as one JSON object a line, for machines; never a key that
 //! `docs/fields.md` does not explain, and never a key less where something is not known.
 
+mod descriptors;
 pub(super) mod lines;
 
 use std::net::IpAddr;
@@ -10,16 +11,15 @@ use tracer_common::Role;
 
 use crate::{
     analysis::report::{
-        Connections, FailingConnects, FdBurst, Finding, ProcessRow, Report, TimeWaitRow, Verdict,
+        Connections, FailingConnects, Finding, ProcessRow, Report, TimeWaitRow, Verdict,
     },
     model::{HookState, Nanos, Session},
 };
 
 use self::lines::{
     ClosedByObject, ConnectionsFields, EndLine, EventsObject, EvictedObject, FailingConnectsFields,
-    FdBurstFields, FindingFields, HookObject, PatternObject, PeerObject, ProcessFields,
-    ProcessLine, SelectionObject, StartLine, StatsLine, ThreadFields, TimeWaitLine, VerdictLine,
-    known,
+    FindingFields, GroupObject, HookObject, PeerObject, ProcessFields, ProcessLine,
+    SelectionObject, StartLine, StatsLine, ThreadFields, TimeWaitLine, VerdictLine, known,
 };
 use super::{clock::rfc3339, completeness::is_complete, errno, sentence};
 
@@ -60,14 +60,23 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
         process: ProcessFields::new(session, who),
         thread: ThreadFields::new(who),
         children: who.children,
+        group: who.children.map(|processes| GroupObject {
+            ppid: who.ppid,
+            comm: known(&who.comm),
+            processes,
+        }),
         first_seen: rfc3339(session, verdict.first_seen),
         last_seen: rfc3339(session, verdict.last_seen),
         ongoing: verdict.ongoing,
         lossy: verdict.lossy,
+        caused_by: &verdict.caused_by,
+        led_to: &verdict.led_to,
         finding: match &verdict.finding {
             Finding::Flapping(found) | Finding::Churn(found) => connections(found),
             Finding::FailingConnects(found) => failing_connects(found),
-            Finding::FdBurst(found) => fd_burst(found),
+            Finding::FdBurst(found) => descriptors::fd_burst(found),
+            Finding::FdNearLimit(found) => descriptors::fd_near_limit(found),
+            Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, found),
         },
     })
 }
@@ -211,26 +220,6 @@ fn failing_connects(found: &FailingConnects) -> FindingFields<'_> {
             .iter()
             .map(|(errno, count)| (errno::name(*errno), *count))
             .collect(),
-    })
-}
-
-fn fd_burst(found: &FdBurst) -> FindingFields<'_> {
-    FindingFields::FdBurst(FdBurstFields {
-        opens: found.opens,
-        window_ms: found.window.as_millis_f64(),
-        top_dirs: found
-            .top_dirs
-            .iter()
-            .map(|(pattern, count)| PatternObject {
-                pattern,
-                count: *count,
-            })
-            .collect(),
-        paths_missing: found.paths_missing,
-        fds_before: found.fds_before,
-        fds_peak: found.fds_peak,
-        fds_now: found.fds_now,
-        fd_limit: found.fd_limit,
     })
 }
 

@@ -1,6 +1,8 @@
 //! Puts a verdict into a sentence that a tired person can act on, without colours or line breaks;
 //! never a number that the verdict does not hold.
 
+mod descriptors;
+
 use std::{
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
@@ -9,7 +11,7 @@ use std::{
 use tracer_common::Role;
 
 use crate::{
-    analysis::report::{Connections, FailingConnects, FdBurst, Finding, Identity, Spread, Verdict},
+    analysis::report::{Connections, FailingConnects, Finding, Identity, Spread, Verdict},
     model::{Endpoint, Nanos, Pid, Session},
 };
 
@@ -30,6 +32,8 @@ pub(super) const fn label(finding: &Finding) -> &'static str {
         Finding::Churn(_) => "CHURN",
         Finding::FailingConnects(_) => "FAILING CONNECTS",
         Finding::FdBurst(_) => "FD BURST",
+        Finding::FdNearLimit(_) => "FD NEAR LIMIT",
+        Finding::FdExhaustion(_) => "FD EXHAUSTION",
     }
 }
 
@@ -94,13 +98,45 @@ pub(super) fn says(session: &Session, verdict: &Verdict) -> String {
         Finding::Flapping(found) => connections(session, verdict, found, Exchange::Useless),
         Finding::Churn(found) => connections(session, verdict, found, Exchange::Useful),
         Finding::FailingConnects(found) => failing_connects(session, verdict, found),
-        Finding::FdBurst(found) => fd_burst(session, verdict, found),
+        Finding::FdBurst(found) => descriptors::fd_burst(session, verdict, found),
+        Finding::FdNearLimit(found) => descriptors::fd_near_limit(session, verdict, found),
+        Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, verdict, found),
     };
     text.push('.');
     if verdict.lossy {
         text.push_str(" Events were lost meanwhile: these numbers are lower bounds.");
     }
     text
+}
+
+/// What brought a verdict about and what it led to, of the verdicts of the same report, each with what it
+/// is.
+pub(super) fn links<'a>(
+    session: &'a Session,
+    verdicts: &'a [Verdict],
+    verdict: &'a Verdict,
+) -> impl Iterator<Item = (&'static str, String)> + 'a {
+    let named = |ids: &[u64]| -> Vec<String> {
+        let linked = verdicts.iter().filter(|other| ids.contains(&other.id));
+        let mut linked: Vec<_> = linked.collect();
+        linked.sort_by_key(|other| (other.first_seen, other.id));
+        let name = |other: &&Verdict| {
+            let at = time_of_day(session, other.first_seen, verdict.first_seen);
+            format!(
+                "{} (verdict {}) at {at} UTC",
+                label(&other.finding),
+                other.id
+            )
+        };
+        linked.iter().map(name).collect()
+    };
+    [
+        ("caused by", named(&verdict.caused_by)),
+        ("led to", named(&verdict.led_to)),
+    ]
+    .into_iter()
+    .filter(|(_, named)| !named.is_empty())
+    .map(|(how, named)| (how, named.join(", ")))
 }
 
 /// What has become of it since, in short; continues after [`who`].
@@ -118,11 +154,9 @@ pub(super) fn says_since(session: &Session, verdict: &Verdict) -> String {
             target(found.remote, &found.peers),
             per_minute(found.rate_per_min)
         ),
-        Finding::FdBurst(found) => {
-            let mut text = format!("{} opened", counted(found.opens, "file"));
-            descriptors(&mut text, verdict, found);
-            text
-        }
+        Finding::FdBurst(found) => descriptors::fd_burst_since(verdict, found),
+        Finding::FdNearLimit(found) => descriptors::fd_near_limit_since(found),
+        Finding::FdExhaustion(found) => descriptors::fd_exhaustion_since(session, verdict, found),
     };
     let state = if verdict.ongoing {
         "goes on"
@@ -228,63 +262,6 @@ fn failing_connects(session: &Session, verdict: &Verdict, found: &FailingConnect
     }
     duration(&mut text, session, verdict);
     text
-}
-
-fn fd_burst(session: &Session, verdict: &Verdict, found: &FdBurst) -> String {
-    let mut text = format!(
-        "opened {} in {}",
-        counted(found.opens, "file"),
-        span(found.window)
-    );
-    let told = found.top_dirs.iter().take(LISTED);
-    for (index, (pattern, count)) in told.enumerate() {
-        let before = if index == 0 { ": " } else { ", " };
-        let _ = write!(text, "{before}{count} × {}", Escaped(pattern));
-    }
-    let more = found.top_dirs.len().saturating_sub(LISTED) as u64;
-    if more > 0 {
-        let _ = write!(text, ", {}", counted(more, "other pattern"));
-    }
-    if found.paths_missing > 0 {
-        let _ = write!(text, ", {} of unknown path", found.paths_missing);
-    }
-    descriptors(&mut text, verdict, found);
-    let _ = write!(
-        text,
-        "; at {} UTC",
-        time_of_day(session, verdict.first_seen, verdict.last_seen)
-    );
-    if verdict.ongoing {
-        text.push_str(", still going on");
-    }
-    text
-}
-
-/// Appends the descriptors before, at the peak and now, against the limit.
-fn descriptors(text: &mut String, verdict: &Verdict, found: &FdBurst) {
-    let now = if verdict.who.ended {
-        "at its end"
-    } else {
-        "now"
-    };
-    let levels: Vec<String> = [
-        (found.fds_before, "before"),
-        (found.fds_peak, "at the peak"),
-        (found.fds_now, now),
-    ]
-    .into_iter()
-    .filter_map(|(level, when)| level.map(|level| format!("{level} {when}")))
-    .collect();
-    if levels.is_empty() {
-        return;
-    }
-    let _ = write!(text, "; descriptors {}", levels.join(", "));
-    if let Some(limit) = found.fd_limit {
-        let _ = write!(text, ", limit {limit}");
-        if let Some(peak) = found.fds_peak {
-            let _ = write!(text, " ({} left at the peak)", limit.saturating_sub(peak));
-        }
-    }
 }
 
 /// Appends over how long, how often, and at which distance.

@@ -138,7 +138,7 @@ fn verdicts(look: Look, report: &Report) -> String {
         }
         let says = sentence::says(&report.session, verdict);
         text.push_str(&verdict_sentence(look, verdict, &says));
-        text.push_str(&identity(look, &report.session, &verdict.who));
+        text.push_str(&identity(look, report, verdict));
     }
     text
 }
@@ -155,10 +155,11 @@ fn verdict_sentence(look: Look, verdict: &Verdict, says: &str) -> String {
     wrap(look, &line, INDENT)
 }
 
-/// What is known of a process beyond its name, a line each; a line that is too long is cut on a
+/// What is known of a verdict's process beyond its name, and of its causes, a line each; a line that is too long is cut on a
 /// terminal.
-fn identity(look: Look, session: &Session, who: &Identity) -> String {
-    known_of(session, who)
+fn identity(look: Look, report: &Report, verdict: &Verdict) -> String {
+    known_of(&report.session, &verdict.who)
+        .chain(sentence::links(&report.session, &report.verdicts, verdict))
         .map(|(name, value)| {
             let line = fit(&format!("{INDENT}{name:<9}  {value}"), look.width);
             look.paint(FAINT, &line) + "\n"

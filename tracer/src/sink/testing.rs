@@ -6,8 +6,9 @@ use tracer_common::{EventKind, EventStats, Role};
 
 use crate::{
     analysis::report::{
-        Attribution, Connections, Evicted, FailingConnects, FdBurst, Finding, Identity, ProcessRow,
-        Report, Spread, TimeWaitRow, Verdict,
+        Attribution, BurstBefore, Connections, Evicted, FailingConnects, FdBurst, FdExhaustion,
+        FdNearLimit, Finding, FirstFailure, Identity, PeerCount, ProcessRow, Report, Spread,
+        ThreadCount, TimeWaitRow, UnreachedPeer, Verdict,
     },
     model::{Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
@@ -117,6 +118,8 @@ fn verdict(id: u64, who: Identity, finding: Finding) -> Verdict {
         last_seen: at(68_000),
         ongoing: true,
         lossy: false,
+        caused_by: Vec::new(),
+        led_to: Vec::new(),
         finding,
     }
 }
@@ -273,6 +276,94 @@ pub(super) fn fd_burst() -> Verdict {
     }
 }
 
+/// The second incident's table before its burst.
+pub(super) fn fd_near_limit() -> Verdict {
+    verdict(
+        8,
+        tomcat_process(),
+        Finding::FdNearLimit(FdNearLimit {
+            fds_now: 3_312,
+            fds_peak: 3_868,
+            fd_limit: 4_096,
+            room: 784,
+            top_dirs: vec![("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into(), 12)],
+            top_peers: table_peers(),
+        }),
+    )
+}
+
+/// The second incident's end.
+pub(super) fn fd_exhaustion() -> Verdict {
+    Verdict {
+        first_seen: at(8_100),
+        last_seen: at(36_000),
+        ongoing: false,
+        caused_by: vec![7, 8],
+        led_to: vec![6],
+        ..verdict(
+            9,
+            tomcat_process(),
+            Finding::FdExhaustion(FdExhaustion {
+                calls: BTreeMap::from([("accept", 3), ("open", 12), ("socket", 37)]),
+                first_failure: FirstFailure {
+                    at: at(8_100),
+                    call: Some("open"),
+                    errno: 24,
+                    tid: Some(Tid(4_790)),
+                    thread: Some("http-nio-8080-e".into()),
+                },
+                threads: vec![
+                    thread_count(4_801, "redis-pool", 37),
+                    thread_count(4_790, "http-nio-8080-e", 12),
+                    thread_count(4_760, "http-nio-8080-A", 3),
+                ],
+                fds_peak: Some(4_096),
+                fd_limit: Some(4_096),
+                kinds: BTreeMap::from([("file", 260), ("socket", 3_836)]),
+                top_dirs: vec![("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into(), 228)],
+                top_peers: table_peers(),
+                unreached_peers: vec![UnreachedPeer {
+                    remote: endpoint("10.0.0.5", 6379),
+                    connects_before: 12,
+                    last_connect: at(6_400),
+                    reached_again: Some(at(38_500)),
+                }],
+                recovered: Some(at(37_900)),
+                burst: Some(BurstBefore {
+                    at: at(7_000),
+                    opens: 230,
+                    pattern: Some("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into()),
+                }),
+            }),
+        )
+    }
+}
+
+fn thread_count(tid: u32, thread: &str, count: u64) -> ThreadCount {
+    ThreadCount {
+        tid: Tid(tid),
+        thread: thread.into(),
+        count,
+    }
+}
+
+fn table_peers() -> Vec<PeerCount> {
+    vec![
+        PeerCount {
+            role: Role::Client,
+            addr: address("10.0.0.5"),
+            port: 6379,
+            count: 3_200,
+        },
+        PeerCount {
+            role: Role::Server,
+            addr: address("10.0.0.7"),
+            port: 8080,
+            count: 41,
+        },
+    ]
+}
+
 /// Nobody and nothing is known.
 pub(super) fn unknown(mut verdict: Verdict) -> Verdict {
     verdict.who = Identity::default();
@@ -286,6 +377,25 @@ pub(super) fn unknown(mut verdict: Verdict) -> Verdict {
             found.closed_by_remote = 0;
         }
         Finding::FailingConnects(found) => found.period = None,
+        Finding::FdNearLimit(_) => {}
+        Finding::FdExhaustion(found) => {
+            found.first_failure.call = None;
+            found.first_failure.tid = None;
+            found.first_failure.thread = None;
+            found.fds_peak = None;
+            found.fd_limit = None;
+            found.recovered = None;
+            found.burst = None;
+            for peer in &mut found.top_peers {
+                (peer.role, peer.port) = (Role::Unknown, 0);
+            }
+            for thread in &mut found.threads {
+                thread.thread.clear();
+            }
+            for peer in &mut found.unreached_peers {
+                (peer.remote.port, peer.reached_again) = (0, None);
+            }
+        }
         Finding::FdBurst(found) => {
             found.fds_before = None;
             found.fds_peak = None;
@@ -368,7 +478,14 @@ pub(super) fn quiet() -> Report {
 /// Both incidents, with nothing lost.
 pub(super) fn incidents() -> Report {
     Report {
-        verdicts: vec![flapping(), failing_connects(), fd_burst(), churn()],
+        verdicts: vec![
+            flapping(),
+            failing_connects(),
+            fd_near_limit(),
+            fd_exhaustion(),
+            fd_burst(),
+            churn(),
+        ],
         processes: vec![tomcat_row(), innocent_row()],
         time_wait: vec![
             time_wait_row(43_210, Attribution::Cookie),

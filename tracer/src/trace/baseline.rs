@@ -161,7 +161,9 @@ impl Baseline {
             | TcpAction::TimeWait
             | TcpAction::Close
             | TcpAction::ConnectFailed => {
-                if let Some(socket) = self.open.remove(&tcp.sock) {
+                if let Some(mut socket) = self.open.remove(&tcp.sock) {
+                    // It is no longer open, whatever is left of it.
+                    socket.row.state = TcpState::Close;
                     self.leave(socket, event.ts + ENDED_AGE);
                 }
             }

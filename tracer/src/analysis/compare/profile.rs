@@ -298,6 +298,8 @@ fn target(finding: &Finding) -> (Option<(Side, u16)>, Option<String>) {
             let top = found.top_dirs.first();
             (None, top.map(|(pattern, _)| without_numbers(pattern)))
         }
+        // What fills a table is many things, of which another may be the most each time.
+        Finding::FdNearLimit(_) | Finding::FdExhaustion(_) => (None, None),
     }
 }
 

@@ -3,10 +3,12 @@
 mod bursts;
 mod churn;
 mod compare;
+mod exhaustion;
 mod failing;
 mod flapping;
 mod identity;
 mod life;
 mod lives;
+mod near_limit;
 mod properties;
 mod time_wait;

@@ -267,6 +267,15 @@ proptest! {
                 assert_eq!(told.errnos.values().sum::<u64>(), told.count);
                 told.count
             }
+            Finding::FdNearLimit(told) => {
+                assert!(told.fds_peak >= told.fds_now && told.room <= told.fd_limit);
+                0
+            }
+            Finding::FdExhaustion(told) => {
+                assert!(told.calls.values().all(|count| *count > 0));
+                assert!(told.top_peers.len() <= limits::PEER_ROWS);
+                0
+            }
             Finding::FdBurst(told) => {
                 let named: u64 = told.top_dirs.iter().map(|(_, n)| n).sum();
                 assert!(told.top_dirs.len() <= limits::PATTERN_ROWS);

@@ -102,9 +102,28 @@ impl Teller<'_> {
                 }
                 text
             }
+            Finding::FdExhaustion(found) => {
+                let first = &found.first_failure;
+                let mut text = format!("gets no more descriptors ({})", errno::name(first.errno));
+                if let Some(call) = first.call {
+                    let _ = write!(text, ": {call} fails first");
+                }
+                text
+            }
+            Finding::FdNearLimit(found) => {
+                let (peak, limit) = (found.fds_peak, found.fd_limit);
+                format!("nears its limit: {peak} descriptors of {limit} at the peak")
+            }
             finding => format!("{} begins", sentence::label(finding).to_lowercase()),
         };
         self.tell(verdict.first_seen, name, who.clone(), begins);
+        if let Finding::FdExhaustion(found) = &verdict.finding
+            && let Some(recovered) = found.recovered
+        {
+            let what = "gets descriptors again".to_owned();
+            self.tell(recovered, "end", who, what);
+            return;
+        }
         let is_long = !matches!(verdict.finding, Finding::FdBurst(_));
         if is_long && !verdict.ongoing {
             let label = sentence::label(&verdict.finding).to_lowercase();

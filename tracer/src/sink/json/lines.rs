@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::super::clock::rfc3339;
+use super::descriptors::{FdBurstFields, FdExhaustionFields, FdNearLimitFields};
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -55,10 +56,13 @@ pub(super) struct VerdictLine<'a> {
     #[serde(flatten)]
     pub(super) thread: ThreadFields<'a>,
     pub(super) children: Option<u64>,
+    pub(super) group: Option<GroupObject<'a>>,
     pub(super) first_seen: String,
     pub(super) last_seen: String,
     pub(super) ongoing: bool,
     pub(super) lossy: bool,
+    pub(super) caused_by: &'a [u64],
+    pub(super) led_to: &'a [u64],
     #[serde(flatten)]
     pub(super) finding: FindingFields<'a>,
 }
@@ -69,6 +73,16 @@ pub(super) enum FindingFields<'a> {
     Connections(ConnectionsFields),
     FailingConnects(FailingConnectsFields),
     FdBurst(FdBurstFields<'a>),
+    FdNearLimit(FdNearLimitFields<'a>),
+    FdExhaustion(Box<FdExhaustionFields<'a>>),
+}
+
+/// A parent's children of one name.
+#[derive(Serialize)]
+pub(super) struct GroupObject<'a> {
+    pub(super) ppid: Option<Pid>,
+    pub(super) comm: Option<&'a str>,
+    pub(super) processes: u64,
 }
 
 /// Who did it: the process.
@@ -171,24 +185,6 @@ pub(super) struct FailingConnectsFields {
     pub(super) period_min_ms: Option<f64>,
     pub(super) period_max_ms: Option<f64>,
     pub(super) errnos: BTreeMap<Cow<'static, str>, u64>,
-}
-
-#[derive(Serialize)]
-pub(super) struct FdBurstFields<'a> {
-    pub(super) opens: u64,
-    pub(super) window_ms: f64,
-    pub(super) top_dirs: Vec<PatternObject<'a>>,
-    pub(super) paths_missing: u64,
-    pub(super) fds_before: Option<u64>,
-    pub(super) fds_peak: Option<u64>,
-    pub(super) fds_now: Option<u64>,
-    pub(super) fd_limit: Option<u64>,
-}
-
-#[derive(Serialize)]
-pub(super) struct PatternObject<'a> {
-    pub(super) pattern: &'a str,
-    pub(super) count: u64,
 }
 
 #[derive(Serialize)]

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::super::{diff, events, testing};
 use super::*;
-use crate::analysis::report::Attribution;
+use crate::analysis::report::{Attribution, FINDING_NAMES, Identity};
 
 /// The dictionary of the fields.
 const DICTIONARY: &str = include_str!("../../../../docs/fields.md");
 
 /// The kinds of verdict, which the dictionary calls `verdict` where it means all of them.
-const VERDICTS: [&str; 4] = ["churn", "failing_connects", "fd_burst", "flapping"];
+const VERDICTS: &[&str] = FINDING_NAMES;
 
 /// The shapes of event, which the dictionary calls `event` where it means all of them.
 const EVENTS: [&str; 4] = ["tcp event", "fd event", "process event", "exit event"];
@@ -32,7 +32,7 @@ const OTHERS: [&str; 10] = [
 ];
 
 /// Objects whose keys are values themselves: the dictionary writes them as `*`.
-const KEYED_BY_VALUE: [&str; 2] = ["errnos", "events"];
+const KEYED_BY_VALUE: [&str; 4] = ["calls", "errnos", "events", "kinds"];
 
 #[test]
 fn every_line_as_it_is_printed() {
@@ -92,6 +92,8 @@ fn what_is_not_known_is_null_and_never_left_out() {
         testing::churn(),
         testing::failing_connects(),
         testing::fd_burst(),
+        testing::fd_near_limit(),
+        testing::fd_exhaustion(),
     ];
     for known in whole {
         let known_keys = keys(&verdict(&session, &known));
@@ -171,7 +173,19 @@ fn sample_lines() -> Vec<String> {
         .verdicts
         .iter()
         .map(|made| verdict(session, &testing::unknown(made.clone())));
-    let mut lines: Vec<String> = known.chain(unknown).collect();
+    let grouped = [
+        testing::flapping(),
+        testing::churn(),
+        testing::failing_connects(),
+    ];
+    let grouped = grouped.map(|made| {
+        let who = Identity {
+            children: Some(37),
+            ..made.who
+        };
+        verdict(session, &Verdict { who, ..made })
+    });
+    let mut lines: Vec<String> = known.chain(unknown).chain(grouped).collect();
     lines.push(start(session));
     lines.extend(report_lines(&report).lines().map(str::to_owned));
     lines.push(stats(&testing::lossy()));
@@ -243,7 +257,7 @@ fn dictionary() -> Vec<Entry> {
             let lines = lines.split(", ").flat_map(|line| match line {
                 "verdict" => VERDICTS.to_vec(),
                 "event" => EVENTS.to_vec(),
-                "all" => [&VERDICTS[..], &EVENTS, &OTHERS].concat(),
+                "all" => [VERDICTS, &EVENTS, &OTHERS].concat(),
                 line => vec![line],
             });
             Entry {

@@ -1,0 +1,151 @@
+//! What events and facts about descriptors mean for their process; never judges it.
+
+use tracer_common::{FdKind, FdSource, ProcessCounters};
+
+use crate::model::{DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid};
+
+use super::super::{
+    descriptors::{Level, OpenedFile},
+    fd_exhaustion::{ENFILE, Refusal},
+    limits,
+    pattern::PatternId,
+    process::ProcessKey,
+};
+use super::Engine;
+
+/// How often the kernel half's counters are told: what they add may have happened since then.
+const COUNTERS_PERIOD: Nanos = Nanos::from_secs(1);
+
+impl Engine {
+    pub(super) fn descriptor_event(&mut self, event: &Event, fd: &FdEvent) {
+        let Some(key) = self.processes.acting(event) else {
+            return;
+        };
+        let pattern = fd
+            .path
+            .as_ref()
+            .filter(|_| fd.action == FdAction::Installed)
+            .and_then(|path| self.pattern(&path.text));
+        let Some(process) = self.processes.get_mut(key) else {
+            return;
+        };
+        process.count(fd);
+        let level = Level {
+            ts: event.ts,
+            opens: fd.opens,
+            files_net: fd.files_net,
+            fds_net: fd.fds_net,
+        };
+        let is_open = fd.source == FdSource::Open;
+        let held_before =
+            (fd.action == FdAction::Installed && fd.kind == FdKind::File).then(|| Level {
+                ts: event.ts,
+                opens: fd.opens.saturating_sub(u64::from(is_open)),
+                files_net: fd.files_net.saturating_sub(1),
+                fds_net: fd.fds_net.saturating_sub(1),
+            });
+        let opened = pattern.map(|pattern| OpenedFile {
+            ts: event.ts,
+            pattern,
+            tid: event.tid,
+            thread: event.thread,
+        });
+        let is_refused = match fd.action {
+            FdAction::Exhausted => true,
+            FdAction::OpenFailed => fd.errno == ENFILE,
+            FdAction::Installed | FdAction::Closed => false,
+        };
+        let descriptors = &mut process.descriptors;
+        if is_refused {
+            let refusal = Refusal {
+                ts: event.ts,
+                source: fd.source,
+                tid: event.tid,
+                thread: event.thread,
+                errno: fd.errno,
+            };
+            descriptors.refuse(refusal, level);
+        } else {
+            descriptors.note_content(event.ts, fd, pattern);
+        }
+        descriptors.sample(level, held_before, opened, &self.thresholds);
+        if descriptors.becomes_busy() {
+            self.busy.insert(key);
+        }
+    }
+
+    /// The number of a path's pattern. Where the table is full, what nothing holds is dropped first.
+    fn pattern(&mut self, path: &str) -> Option<PatternId> {
+        if let Some(id) = self.patterns.of(path) {
+            return Some(id);
+        }
+        // To look through all that is held costs too much to be done for nothing at each open.
+        if std::mem::replace(&mut self.has_dropped_patterns, true) {
+            return None;
+        }
+        let mut held: Vec<_> = self
+            .processes
+            .iter()
+            .flat_map(|process| process.descriptors.patterns())
+            .collect();
+        held.sort_unstable();
+        held.dedup();
+        self.patterns.keep_only(&held);
+        self.has_dropped_patterns = held.len() > limits::PATTERNS / 2;
+        self.patterns.of(path)
+    }
+
+    pub(super) fn learn_counters(
+        &mut self,
+        pid: Pid,
+        counters: &ProcessCounters,
+        at: Nanos,
+    ) -> Option<ProcessKey> {
+        let key = self.processes.learn_counters(pid, counters, at)?;
+        let process = self.processes.get_mut(key)?;
+        let sum = |of_kind: &[u64]| {
+            let sum = of_kind.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+            i64::try_from(sum).unwrap_or(i64::MAX)
+        };
+        let file = FdKind::File as usize;
+        let (got, closed) = (&counters.fds_got_of_kind, &counters.fds_closed_of_kind);
+        let level = Level {
+            ts: at,
+            opens: counters.fds_got[FdSource::Open as usize],
+            files_net: sum(&got[file..=file]) - sum(&closed[file..=file]),
+            fds_net: sum(got) - sum(closed),
+        };
+        if level.opens < process.descriptors.now().opens {
+            // Read before events that have already been told.
+            return Some(key);
+        }
+        // What was not streamed happened after what was last known, and since the last counters. A
+        // trace that begins in the middle tells first what happened before.
+        let before = process.descriptors.now();
+        let is_followed = process.descriptors.is_known() && at >= self.session.start;
+        let held_before = is_followed.then(|| Level {
+            ts: before.ts.max(Nanos(at.0.saturating_sub(COUNTERS_PERIOD.0))),
+            ..before
+        });
+        process
+            .descriptors
+            .learn_refused(counters, at, level, !is_followed);
+        process
+            .descriptors
+            .sample(level, held_before, None, &self.thresholds);
+        if process.descriptors.becomes_busy() {
+            self.busy.insert(key);
+        }
+        Some(key)
+    }
+
+    pub(super) fn learn_descriptors(&mut self, fact: &DescriptorFact, at: Nanos) {
+        let key = self.processes.learn_descriptors(fact, at, &self.thresholds);
+        if let Some(key) = key
+            && let Some(process) = self.processes.get_mut(key)
+            && process.descriptors.becomes_busy()
+        {
+            self.busy.insert(key);
+        }
+    }
+}

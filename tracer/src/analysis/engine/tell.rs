@@ -1,0 +1,407 @@
+//! Has each verdict told that goes on, and links those that belong together; never decides whether
+//! there is one.
+
+use crate::model::{Comm, Nanos, Pid, Tid};
+
+use super::super::{
+    descriptors::{Burst, Descriptors},
+    episode::Tries,
+    fd_burst,
+    fd_exhaustion::Exhaustion,
+    fd_near_limit::NearLimit,
+    group::{GroupKey, Subject},
+    limits,
+    losses::Family,
+    process::{ProcessKey, Processes},
+    report::{BurstBefore, FdBurst, Finding, Identity},
+    verdicts::{self, Basis, Clock, Telling, Verdicts},
+};
+use super::Engine;
+
+impl Engine {
+    pub(super) fn tell_groups(&mut self, live: &[GroupKey]) {
+        let ended = &self.connections.ended;
+        let clock = self.clock();
+        let time_wait_of = |tries: &Tries| ended.time_wait_of(tries.verdict);
+        for key in live {
+            let Some(group) = self.groups.get_mut(key) else {
+                continue;
+            };
+            let mut teller = Teller {
+                key,
+                processes: &self.processes,
+                losses: self.losses.by_now(Family::Tcp),
+                clock,
+                verdicts: &mut self.verdicts,
+            };
+            if let Some(episode) = &group.flapping {
+                let time_wait = time_wait_of(&episode.tries);
+                teller.tell(&episode.tries, episode.facts(time_wait), || {
+                    Finding::Flapping(episode.describe(time_wait))
+                });
+            }
+            if let Some(episode) = &group.churn {
+                let time_wait = time_wait_of(&episode.tries);
+                teller.tell(&episode.tries, episode.facts(time_wait), || {
+                    Finding::Churn(episode.describe(time_wait))
+                });
+            }
+            if let Some(episode) = &group.failing {
+                teller.tell(&episode.tries, episode.facts(), || {
+                    Finding::FailingConnects(episode.describe())
+                });
+            }
+        }
+    }
+
+    /// Forgets the groups' verdicts that are over.
+    pub(super) fn drop_ended_groups(&mut self, live: &[GroupKey]) {
+        for key in live {
+            if let Some(group) = self.groups.get_mut(key) {
+                group.drop_ended();
+            }
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock {
+            now: self.now,
+            pause: self.thresholds.update_pause,
+        }
+    }
+
+    /// Tells of the descriptors of every process where something goes on. `live` are the groups of
+    /// connections that do.
+    pub(super) fn tell_descriptors(&mut self, live: &[GroupKey]) {
+        self.has_dropped_patterns = false;
+        let busy: Vec<_> = self.busy.iter().copied().collect();
+        let mut wanted = Vec::new();
+        for key in &busy {
+            self.advance_descriptors(*key, &mut wanted);
+        }
+        for key in &busy {
+            self.tell_process(*key);
+            self.link_process(*key, live);
+        }
+        let processes = &mut self.processes;
+        for pid in wanted {
+            processes.ask_about(pid);
+        }
+        self.busy.retain(|key| {
+            processes.get_mut(*key).is_some_and(|process| {
+                process.descriptors.drop_over();
+                process.descriptors.stays_busy()
+            })
+        });
+    }
+
+    /// Lets time pass for a process's descriptors, numbers the verdicts that begin, and settles what
+    /// they are told by.
+    fn advance_descriptors(&mut self, key: ProcessKey, wanted: &mut Vec<Pid>) {
+        let Self {
+            processes,
+            connections,
+            verdicts,
+            losses,
+            patterns,
+            thresholds,
+            now,
+            ..
+        } = self;
+        let Some(process) = processes.get_mut(key) else {
+            return;
+        };
+        let ended = process.end();
+        let counters = process.counters().copied();
+        let descriptors = &mut process.descriptors;
+        descriptors.tick(*now, ended, thresholds);
+        let mut asks = false;
+        for burst in descriptors.bursts_mut() {
+            let begins = burst.verdict.is_none();
+            if begins {
+                burst.verdict = Some(verdicts.next_id());
+                burst.losses_before = losses.by(burst.before.ts, Family::Fd);
+            }
+            let ends = !burst.ongoing && burst.summary.is_none();
+            fd_burst::settle(burst, patterns);
+            asks |= begins || ends;
+        }
+        // Nobody needs to be told of a look-up that is due as often as there is room for one.
+        let is_due = |asked: &mut Option<Nanos>, begins: bool| {
+            let is_old = asked.is_none_or(|at| now.since(at) >= limits::LOOKUP_PERIOD);
+            let is_due = begins || (is_old && wanted.len() < limits::LOOKUPS_PER_TICK);
+            if is_due {
+                *asked = Some(*now);
+            }
+            is_due
+        };
+        let mut peers = None;
+        let mut top_peers = || {
+            let peers = peers.get_or_insert_with(|| connections.peers_of(key));
+            Some(peers.clone())
+        };
+        if let Some(near) = &mut descriptors.near
+            && !near.is_told_by_exhaustion
+        {
+            let begins = near.verdict.is_none();
+            if begins {
+                near.verdict = Some(verdicts.next_id());
+                near.losses_before = losses.by(near.since, Family::Fd);
+                near.top_peers = top_peers();
+            }
+            near.settle(patterns);
+            asks |= ended.is_none() && is_due(&mut near.asked, begins);
+        }
+        let burst = descriptors.bursts().last().cloned();
+        if let Some(exhaustion) = descriptors
+            .refusals
+            .as_mut()
+            .and_then(|refusals| refusals.current.as_mut())
+        {
+            let begins = exhaustion.verdict.is_none();
+            if begins {
+                exhaustion.verdict = Some(verdicts.next_id());
+                exhaustion.losses_before = losses.by(exhaustion.begun(), Family::Fd);
+                exhaustion.top_peers = top_peers();
+            }
+            exhaustion.settle(patterns, counters.as_ref());
+            exhaustion.learn_peers(&process.peers);
+            if let Some(burst) = burst.filter(|burst| exhaustion.follows(burst, thresholds)) {
+                let summary = fd_burst::patterns(&burst, patterns);
+                exhaustion.burst = Some(BurstBefore {
+                    at: burst.before.ts,
+                    opens: burst.opens(),
+                    pattern: summary.into_iter().next().map(|(pattern, _)| pattern),
+                });
+            }
+            asks |= ended.is_none() && is_due(&mut exhaustion.asked, begins);
+        }
+        if asks {
+            wanted.push(key.pid());
+        }
+    }
+
+    /// Tells all verdicts about one process's descriptors.
+    fn tell_process(&mut self, key: ProcessKey) {
+        let clock = self.clock();
+        let Some(process) = self.processes.get(key) else {
+            return;
+        };
+        let descriptors = &process.descriptors;
+        let mut teller = DescriptorsTeller {
+            key,
+            descriptors,
+            processes: &self.processes,
+            losses: self.losses.by_now(Family::Fd),
+            clock,
+            verdicts: &mut self.verdicts,
+        };
+        for burst in descriptors.bursts() {
+            teller.burst(burst, || {
+                fd_burst::describe(burst, descriptors, &self.patterns)
+            });
+        }
+        if let Some(near) = &descriptors.near {
+            teller.near(near);
+        }
+        if let Some(exhaustion) = descriptors.exhaustion() {
+            teller.exhaustion(exhaustion);
+        }
+    }
+
+    /// Links the verdicts about one process that follow from each other.
+    fn link_process(&mut self, key: ProcessKey, live: &[GroupKey]) {
+        let clock = self.clock();
+        let Some(process) = self.processes.get(key) else {
+            return;
+        };
+        let descriptors = &process.descriptors;
+        let near = descriptors.near.as_deref();
+        let near_id = near.and_then(|near| near.verdict);
+        let exhaustion = descriptors.exhaustion();
+        for burst in descriptors.bursts() {
+            let Some(id) = burst.verdict else {
+                continue;
+            };
+            if let (Some(near), Some(near_id)) = (near, near_id)
+                && burst.before.ts <= near.since
+                && near.since <= burst.last.ts
+            {
+                self.verdicts.link(id, near_id, clock);
+            }
+            if let Some(exhaustion) = exhaustion
+                && let Some(effect) = exhaustion.verdict
+                && exhaustion.follows(burst, &self.thresholds)
+            {
+                self.verdicts.link(id, effect, clock);
+            }
+        }
+        let Some(exhaustion) = exhaustion else {
+            return;
+        };
+        let Some(id) = exhaustion.verdict else {
+            return;
+        };
+        if let (Some(near), Some(near_id)) = (near, near_id)
+            && near.since <= exhaustion.begun()
+        {
+            self.verdicts.link(near_id, id, clock);
+        }
+        let until = exhaustion.over.unwrap_or(Nanos(u64::MAX));
+        for group in live {
+            if let Some(failing) = self.groups.get_mut(group).and_then(|g| g.failing.as_ref())
+                && failing.tries.owner.process == key
+                && failing.tries.first_seen >= exhaustion.begun()
+                && failing.tries.first_seen <= until
+            {
+                self.verdicts.link(id, failing.tries.verdict, clock);
+            }
+        }
+    }
+}
+
+/// Tells the verdicts about one process's descriptors.
+struct DescriptorsTeller<'a> {
+    key: ProcessKey,
+    descriptors: &'a Descriptors,
+    processes: &'a Processes,
+    losses: u64,
+    clock: Clock,
+    verdicts: &'a mut Verdicts,
+}
+
+impl DescriptorsTeller<'_> {
+    fn burst(&mut self, burst: &Burst, describe: impl FnOnce() -> FdBurst) {
+        let Some(id) = burst.verdict else {
+            return;
+        };
+        let (key, processes) = (self.key, self.processes);
+        let lossy = self.losses > burst.losses_before;
+        let version = processes.identity_version(key);
+        // One that is over stays as it is.
+        let basis = version.filter(|_| !burst.ongoing).map(|version| Basis {
+            who: verdicts::Subject {
+                process: key,
+                version,
+                tid: Tid(0),
+                thread: Comm::default(),
+                processes: 1,
+            },
+            facts: [self.descriptors.looks(), 0, 0, 0, 0],
+            ongoing: false,
+            lossy,
+        });
+        let who = || identity_with(processes, key, fd_burst::sole_thread(burst));
+        let telling = || Telling {
+            process: key,
+            first_seen: burst.before.ts,
+            last_seen: burst.last.ts,
+            ongoing: burst.ongoing,
+            lossy,
+            finding: Finding::FdBurst(describe()),
+        };
+        let fds_now = self.descriptors.open_now();
+        self.verdicts
+            .tell(id, basis, fds_now, self.clock, who, telling);
+    }
+
+    fn near(&mut self, near: &NearLimit) {
+        let Some(id) = near.verdict else {
+            return;
+        };
+        let (key, processes) = (self.key, self.processes);
+        let who = || identity_with(processes, key, None);
+        let telling = || Telling {
+            process: key,
+            first_seen: near.since,
+            last_seen: near.over.unwrap_or(near.since),
+            ongoing: near.over.is_none(),
+            lossy: self.losses > near.losses_before,
+            finding: Finding::FdNearLimit(near.describe()),
+        };
+        self.verdicts.tell(id, None, None, self.clock, who, telling);
+    }
+
+    fn exhaustion(&mut self, exhaustion: &Exhaustion) {
+        let Some(id) = exhaustion.verdict else {
+            return;
+        };
+        let (key, processes) = (self.key, self.processes);
+        let who = || identity_with(processes, key, exhaustion.sole_thread());
+        let telling = || Telling {
+            process: key,
+            first_seen: exhaustion.begun(),
+            last_seen: exhaustion.last(),
+            ongoing: exhaustion.over.is_none(),
+            lossy: exhaustion.is_counted || self.losses > exhaustion.losses_before,
+            finding: Finding::FdExhaustion(exhaustion.describe(self.descriptors)),
+        };
+        self.verdicts.tell(id, None, None, self.clock, who, telling);
+    }
+}
+
+/// Who a process is, with the thread that did it alone, if one did.
+fn identity_with(processes: &Processes, key: ProcessKey, thread: Option<(Tid, Comm)>) -> Identity {
+    let mut who = processes.identity(key);
+    if let Some((tid, thread)) = thread {
+        who.tid = Some(tid);
+        who.thread = Some(thread.to_string());
+    }
+    who
+}
+
+/// Tells the verdicts of one group.
+struct Teller<'a> {
+    key: &'a GroupKey,
+    processes: &'a Processes,
+    losses: u64,
+    clock: Clock,
+    verdicts: &'a mut Verdicts,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, tries: &Tries, facts: [u64; 5], finding: impl FnOnce() -> Finding) {
+        let process = tries.owner.process;
+        let (ongoing, lossy) = (!tries.is_over, self.losses > tries.losses_before);
+        let version = self.processes.identity_version(process);
+        let basis = version.map(|version| Basis {
+            who: verdicts::Subject {
+                process,
+                version,
+                tid: tries.owner.tid,
+                thread: tries.owner.thread,
+                processes: tries.processes(),
+            },
+            facts,
+            ongoing,
+            lossy,
+        });
+        let who = || identity_of(self.processes, self.key, tries);
+        let telling = || Telling {
+            process,
+            first_seen: tries.first_seen,
+            last_seen: tries.last_seen,
+            ongoing,
+            lossy,
+            finding: finding(),
+        };
+        self.verdicts
+            .tell(tries.verdict, basis, None, self.clock, who, telling);
+        if tries.is_over {
+            self.verdicts.group_is_over();
+        }
+    }
+}
+
+/// Who a group's verdict names.
+fn identity_of(processes: &Processes, key: &GroupKey, tries: &Tries) -> Identity {
+    let process = processes.identity(tries.owner.process);
+    match key.subject {
+        Subject::Thread(..) => process.of_thread(&tries.owner),
+        Subject::Process(_) => process,
+        Subject::Children(..) => Identity {
+            children: Some(tries.processes()),
+            ..process
+        },
+    }
+}
