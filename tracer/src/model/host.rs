@@ -100,7 +100,7 @@ pub struct SocketOwner {
 pub struct TimeWaitListing {
     /// The namespace.
     pub netns: Netns,
-    rows: Arc<[SocketRow]>,
+    rows: Arc<Vec<SocketRow>>,
 }
 
 /// A difference between two listings.
@@ -120,8 +120,36 @@ impl TimeWaitListing {
         // Mostly some parts of it are in order: a stable sort joins them.
         rows.sort();
         rows.dedup();
-        let rows = rows.into();
+        let rows = Arc::new(rows);
         Self { netns, rows }
+    }
+
+    /// The listing that some changes lead to: sockets that went, and sockets that came.
+    #[must_use]
+    pub fn changed(&self, went: Vec<SocketRow>, came: Vec<SocketRow>) -> Self {
+        let went = went.into_iter().map(|socket| (socket, false));
+        let mut changes: Vec<_> = came.into_iter().map(|socket| (socket, true)).collect();
+        changes.extend(went);
+        // What went and came again is there.
+        changes.sort_unstable();
+        let mut rows = Vec::with_capacity(self.rows.len() + changes.len());
+        let mut rest = self.rows();
+        for (socket, is_there) in changes {
+            let (before, from) = rest.split_at(rest.partition_point(|row| *row < socket));
+            rows.extend_from_slice(before);
+            rest = from;
+            if rest.first() == Some(&socket) {
+                rest = &rest[1..];
+            }
+            if is_there && rows.last() != Some(&socket) {
+                rows.push(socket);
+            }
+        }
+        rows.extend_from_slice(rest);
+        Self {
+            netns: self.netns,
+            rows: Arc::new(rows),
+        }
     }
 
     /// The sockets, each once and in order.
@@ -138,6 +166,11 @@ impl TimeWaitListing {
                 (None, None) => return,
                 (Some(went), None) => (Ordering::Less, Some(went), None),
                 (None, Some(came)) => (Ordering::Greater, None, Some(came)),
+                // Most have not changed.
+                (Some((went, old_rest)), Some((came, new_rest))) if went == came => {
+                    (old, new) = (old_rest, new_rest);
+                    continue;
+                }
                 (Some(went), Some(came)) => (went.0.cmp(came.0), Some(went), Some(came)),
             };
             if let Some((went, rest)) = went.filter(|_| order.is_le()) {
@@ -203,6 +236,12 @@ mod tests {
             listing.changes_since(&rows(old), |change| told.push(change));
             told
         };
+        let changed = |went: &[u64], came: &[u64]| listing.changed(rows(went), rows(came));
+        assert_eq!(
+            changed(&[2, 4, 5], &[1, 3, 5, 9, 9]).rows(),
+            rows(&[1, 3, 5, 9])
+        );
+        assert_eq!(changed(&[], &[]), listing);
         assert_eq!(since(&[2, 3, 5]), []);
         assert_eq!(since(&[]), [Came(row(2)), Came(row(3)), Came(row(5))]);
         assert_eq!(

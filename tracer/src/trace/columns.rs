@@ -14,7 +14,10 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
-use super::names::{self, Names, RowKinds};
+use super::{
+    listed::Listed,
+    names::{self, Names, RowKinds},
+};
 
 /// One type of column.
 pub(super) trait Kind {
@@ -77,7 +80,7 @@ impl<T: ArrowPrimitiveType> Kind for Number<T> {
     }
 }
 
-/// A column of any text.
+/// A column of texts that hardly ever come again.
 pub(super) struct Text;
 
 impl Kind for Text {
@@ -292,6 +295,11 @@ impl<K: Kind> Reading<K> {
     pub(super) fn get(&self, row: usize) -> Option<K::Value<'_>> {
         K::get(self.0.as_ref()?, row)
     }
+
+    /// The whole column, where the file has it.
+    pub(super) const fn column(&self) -> Option<&K::Column> {
+        self.0.as_ref()
+    }
 }
 
 /// A column's entry in the field dictionary.
@@ -310,7 +318,8 @@ impl DictionaryEntry {
         match (self.data_type)() {
             DataType::Utf8 => "text".to_owned(),
             DataType::Boolean => "boolean".to_owned(),
-            DataType::Dictionary(..) => "name".to_owned(),
+            DataType::Dictionary(number, _) if *number == DataType::UInt8 => "name".to_owned(),
+            DataType::Dictionary(..) => "listed text".to_owned(),
             number => number.to_string().to_lowercase(),
         }
     }
@@ -387,9 +396,9 @@ columns! {
     /// The thread that acted, in the host's numbering.
     tid: U32,
     /// The thread's name.
-    thread: Text,
+    thread: Listed,
     /// The process's name.
-    comm: Text,
+    comm: Listed,
     /// The socket while it lives; used again after it was freed.
     sock: U64,
     /// The kernel's socket cookie, unique since boot.
@@ -401,11 +410,11 @@ columns! {
     /// Payload bytes received so far.
     rx_bytes: U64,
     /// Local address.
-    laddr: Text,
+    laddr: Listed,
     /// Local port; 0 once the kernel has given it back.
     lport: U16,
     /// Remote address.
-    raddr: Text,
+    raddr: Listed,
     /// Remote port.
     rport: U16,
     /// The network namespace's inode number.
@@ -443,19 +452,19 @@ columns! {
     /// The parent.
     ppid: U32,
     /// The parent's name.
-    parent_comm: Text,
+    parent_comm: Listed,
     /// The real user id.
     uid: U32,
     /// The user's name, or number where it has none.
-    user: Text,
+    user: Listed,
     /// The process's pid in its own pid namespace.
     ns_pid: U32,
     /// The cgroup's inode number.
     cgroup_id: U64,
     /// The container's id.
-    container: Text,
+    container: Listed,
     /// The executable.
-    exe: Text,
+    exe: Listed,
     /// The command line, arguments joined by spaces.
     cmdline: Text,
     /// Whether the process has just replaced its program.

@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use arrow_array::StringArray;
 use tracer_common::{EventKind, FdSource, ProcessCounters, Role};
 
 use super::{
-    columns::{Batch, Reading, Text},
+    columns::{Batch, Reading},
+    listed::Listed,
     names::{COUNTERS, Items, LOSSES, RowKind, counters_from_array, losses_from_array},
 };
 use crate::model::{
@@ -203,13 +205,6 @@ impl Decoder {
 
     fn time_wait(&mut self, row: Row<'_>, is_change: bool) -> Result<HostFact, &'static str> {
         let netns = netns(row)?;
-        let told = self.listings.remove(&netns);
-        let mut rows = match (&told, is_change) {
-            (Some(told), true) => told.rows().to_vec(),
-            (None, true) => return Err("what has not changed is not there"),
-            (_, false) => Vec::new(),
-        };
-        self.listed -= told.map_or(0, |told| told.rows().len());
         let mut gone = Vec::new();
         let mut come = Vec::new();
         for item in row.items() {
@@ -220,10 +215,13 @@ impl Decoder {
                 _ => return Err("an item is no socket"),
             }
         }
-        gone.sort_unstable();
-        rows.retain(|socket| gone.binary_search(socket).is_err());
-        rows.extend(come);
-        let listing = TimeWaitListing::new(netns, rows);
+        let told = self.listings.remove(&netns);
+        self.listed -= told.as_ref().map_or(0, |told| told.rows().len());
+        let listing = match (told, is_change) {
+            (Some(told), true) => told.changed(gone, come),
+            (None, true) => return Err("what has not changed is not there"),
+            (_, false) => TimeWaitListing::new(netns, come),
+        };
         self.listed += listing.rows().len();
         if self.listed > REMEMBERED_MAX || self.listings.len() > REMEMBERED_MAX {
             return Err("no host has so many sockets");
@@ -284,7 +282,7 @@ fn state(state: Option<TcpState>) -> Result<TcpState, &'static str> {
     state.ok_or("it has no TCP state")
 }
 
-fn comm(column: &Reading<Text>, row: usize) -> Comm {
+fn comm(column: &Reading<Listed>, row: usize) -> Comm {
     column.get(row).map(Comm::from).unwrap_or_default()
 }
 
@@ -324,13 +322,13 @@ fn seen(row: Row<'_>) -> Result<EventBody, &'static str> {
 
 fn process(row: Row<'_>) -> Result<ProcessFact, &'static str> {
     let Row { batch, at: r, .. } = row;
-    let text = |column: &Reading<Text>| column.get(r).map(str::to_owned);
+    let text = |column: &Reading<Listed>| column.get(r).map(str::to_owned);
     Ok(ProcessFact {
         pid: Pid(pid(row)?),
         start: batch.start.get(r).map(Nanos),
         comm: text(&batch.comm),
         exe: text(&batch.exe),
-        cmdline: text(&batch.cmdline),
+        cmdline: batch.cmdline.get(r).map(str::to_owned),
         ppid: batch.ppid.get(r).map(Pid),
         user: text(&batch.user),
         ns_pid: batch.ns_pid.get(r),
@@ -359,21 +357,34 @@ fn ephemeral_ports(row: Row<'_>) -> Result<PortRange, &'static str> {
     })
 }
 
-/// An address read from its text, kept because the next row mostly has the same.
+/// Addresses read from their texts, kept because the same few come again and again.
 #[derive(Clone, Default)]
 struct AddressCache {
-    text: String,
-    address: Option<IpAddr>,
+    /// The list that they are of.
+    list: Option<StringArray>,
+    /// By their numbers, as far as they were asked for.
+    addresses: Vec<Option<Result<IpAddr, &'static str>>>,
 }
 
 impl AddressCache {
-    fn get(&mut self, column: &Reading<Text>, row: usize) -> Result<IpAddr, &'static str> {
-        let text = column.get(row).ok_or("it has no address")?;
-        if self.address.is_none() || self.text != text {
-            self.address = text.parse().ok();
-            self.text.clear();
-            self.text.push_str(text);
+    fn get(&mut self, column: &Reading<Listed>, row: usize) -> Result<IpAddr, &'static str> {
+        const NONE: &str = "it has no address";
+        let read = || {
+            let text = column.get(row).ok_or(NONE)?;
+            text.parse().map_err(|_| NONE)
+        };
+        let Some((list, number)) = column.number(row) else {
+            return read();
+        };
+        let is_known = |known: &StringArray| known.values().ptr_eq(list.values());
+        if !self.list.as_ref().is_some_and(is_known) {
+            self.list = Some(list.clone());
+            self.addresses.clear();
         }
-        self.address.ok_or("it has no address")
+        if number >= self.addresses.len() {
+            self.addresses.resize(number + 1, None);
+        }
+        let known = self.addresses.get_mut(number).ok_or(NONE)?;
+        *known.get_or_insert_with(read)
     }
 }

@@ -5,7 +5,8 @@ use std::{collections::HashMap, fmt::Write as _, net::IpAddr};
 use tracer_common::{ProcessCounters, Role};
 
 use super::{
-    columns::{Building, Rows, Text},
+    columns::{Building, Rows},
+    listed::Listed,
     names::{COUNTERS, Items, LOSSES, RowKind, counters_to_array, losses_to_array},
 };
 use crate::model::{
@@ -283,7 +284,7 @@ struct AddressText {
 }
 
 impl AddressText {
-    fn set(&mut self, column: &mut Building<Text>, row: usize, address: IpAddr) {
+    fn set(&mut self, column: &mut Building<Listed>, row: usize, address: IpAddr) {
         if self.of != Some(address) {
             self.of = Some(address);
             self.text.clear();

@@ -1,26 +1,23 @@
 //! The flight recorder: keeps the last minutes of a watch in bounded memory, and gives them as a trace
 //! when they are wanted; never decides when that is.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+};
 
 use arrow_buffer::Buffer;
-use arrow_schema::ArrowError;
 
 use super::{
     baseline::Baseline,
     decode::Decoder,
     format::Head,
+    frame::{Frame, Frames, list_number},
     reader::BatchDecoder,
     writer::{BatchEncoder, Batching, Writer, encoding},
 };
 use crate::model::{Input, Nanos};
-
-/// When a segment is full. Nothing is lost with one that is not, so it may be older than a batch in a
-/// file, and its description is shared by more rows.
-const SEGMENTS: Batching = Batching {
-    rows: 4096,
-    age: Nanos::from_secs(5),
-};
 
 /// Some inputs, encoded.
 pub struct Segment {
@@ -36,8 +33,8 @@ pub struct Flight {
     window: Nanos,
     bytes_max: usize,
     encoder: BatchEncoder,
-    /// What comes before the first segment in a stream: the schema and the lists of names.
-    preamble: Vec<Buffer>,
+    /// What comes before the first segment in a stream.
+    preamble: Preamble,
     segments: VecDeque<Arc<Segment>>,
     bytes: usize,
     /// When the segment that is being filled began.
@@ -45,6 +42,39 @@ pub struct Flight {
     latest: Nanos,
     /// What is known where the oldest segment begins.
     forgotten: Forgotten,
+}
+
+/// What a stream says before its rows: the schema, and the lists that hold where the rows begin.
+#[derive(Clone, Default)]
+struct Preamble {
+    schema: Option<Buffer>,
+    lists: BTreeMap<i64, Buffer>,
+}
+
+impl Preamble {
+    /// Takes what some messages say of it.
+    fn take(&mut self, messages: &[Buffer]) -> io::Result<()> {
+        let parts: Vec<_> = messages.iter().map(Buffer::as_slice).collect();
+        let bytes = parts.concat();
+        let mut frames = Frames::new(bytes.as_slice());
+        while let Frame::Message(message) = frames.next()? {
+            if let Some(number) = list_number(&message) {
+                self.lists.insert(number, message);
+            } else if self.schema.is_none() {
+                self.schema = Some(message);
+            }
+        }
+        Ok(())
+    }
+
+    /// A decoder that has read it, and knows what rows before had told.
+    fn decoder(&self, decoder: Decoder) -> io::Result<BatchDecoder> {
+        let mut batches = BatchDecoder::new(decoder);
+        for message in self.schema.iter().chain(self.lists.values()) {
+            batches.message(message.clone()).map_err(io::Error::other)?;
+        }
+        Ok(batches)
+    }
 }
 
 /// What segments that were let go had told.
@@ -58,9 +88,10 @@ impl Flight {
     /// segment that is being filled (4,096 rows) and what is known of processes and sockets come on
     /// top.
     pub fn new(head: Head, window: Nanos, bytes_max: usize) -> io::Result<Self> {
-        let mut encoder = BatchEncoder::new(&head, SEGMENTS).map_err(encoding)?;
-        let preamble = encoder.batch().map_err(encoding)?;
-        let batches = decoder(&preamble, Decoder::default()).map_err(io::Error::other)?;
+        let mut encoder = BatchEncoder::new(&head, Batching::default()).map_err(encoding)?;
+        let mut preamble = Preamble::default();
+        preamble.take(&encoder.batch().map_err(encoding)?)?;
+        let batches = preamble.decoder(Decoder::default())?;
         Ok(Self {
             window,
             bytes_max,
@@ -84,7 +115,7 @@ impl Flight {
             self.latest = self.latest.max(at);
         }
         if self.encoder.push(input) {
-            return self.close_segment().map_err(encoding);
+            return self.close_segment();
         }
         Ok(None)
     }
@@ -92,7 +123,7 @@ impl Flight {
     /// Closes the segment that is being filled, whether or not it is full; `None` where nothing is in
     /// it.
     pub fn flush(&mut self) -> io::Result<Option<Arc<Segment>>> {
-        self.close_segment().map_err(encoding)
+        self.close_segment()
     }
 
     /// All that is kept, to be written by somebody else while this goes on. [`Self::flush`] first.
@@ -118,11 +149,11 @@ impl Flight {
         self.bytes
     }
 
-    fn close_segment(&mut self) -> Result<Option<Arc<Segment>>, ArrowError> {
+    fn close_segment(&mut self) -> io::Result<Option<Arc<Segment>>> {
         if self.encoder.is_empty() {
             return Ok(None);
         }
-        let messages = self.encoder.batch()?;
+        let messages = self.encoder.batch().map_err(encoding)?;
         let bytes = messages.iter().map(Buffer::len).sum();
         let segment = Arc::new(Segment {
             messages,
@@ -140,6 +171,7 @@ impl Flight {
             self.bytes -= first.bytes;
             let first = self.segments.pop_front();
             if let Some(first) = first {
+                self.preamble.take(&first.messages)?;
                 self.forgotten.take(&first);
             }
         }
@@ -161,7 +193,7 @@ impl Forgotten {
 /// What a flight recorder kept, and all that it takes to write it.
 pub struct Excerpt {
     head: Head,
-    preamble: Vec<Buffer>,
+    preamble: Preamble,
     decoder: Decoder,
     baseline: Baseline,
     segments: Vec<Arc<Segment>>,
@@ -181,7 +213,7 @@ impl Excerpt {
             writer.push(&input)?;
         }
         let mut dump = Dump {
-            batches: decoder(&self.preamble, self.decoder).map_err(io::Error::other)?,
+            batches: self.preamble.decoder(self.decoder)?,
             writer,
         };
         for segment in &self.segments {
@@ -211,15 +243,6 @@ impl<W: io::Write> Dump<W> {
     pub fn finish(self) -> io::Result<W> {
         self.writer.finish()
     }
-}
-
-/// A decoder that has read the preamble, and knows what segments before had told.
-fn decoder(preamble: &[Buffer], decoder: Decoder) -> Result<BatchDecoder, String> {
-    let mut batches = BatchDecoder::new(decoder);
-    for message in preamble {
-        batches.message(message.clone())?;
-    }
-    Ok(batches)
 }
 
 fn each_input(

@@ -8,9 +8,12 @@ use serde_json::Value;
 
 use crate::model::Session;
 
-/// The format that this version writes. Each change of a column's meaning, or of the way that rows
-/// make an input, makes it one more; a new column does not. All older ones are read.
-pub const VERSION: u32 = 1;
+/// The format that this version writes. Each change of a column's type or meaning, or of the way
+/// that rows make an input, makes it one more; a new column does not. All older ones are read:
+///
+/// 1. All text is written out.
+/// 2. Names and addresses are numbers in lists (`listed`).
+pub const VERSION: u32 = 2;
 
 /// Key of the format's number in the schema's metadata. That it is there tells a trace from any other
 /// Arrow stream.

@@ -1,7 +1,10 @@
 //! Takes an Arrow IPC stream apart into messages, and lets none pass that claims more memory than a
 //! trace ever needs; never reads what they say.
 
-use std::io::{self, Read};
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+};
 
 use arrow_buffer::Buffer;
 use arrow_ipc::{Message, MessageHeader, RecordBatch, root_as_message};
@@ -22,8 +25,9 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 /// listing of all `TIME_WAIT` sockets that a kernel allows (262,144), some 250 bytes each.
 const BATCH_BYTES_MAX: usize = 256 << 20;
 
-/// The same of a dictionary: at most 256 short names.
-const DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// The same of all lists of names and texts together. The longest that we write are those of the
+/// addresses of such a listing, some 50 bytes each.
+const LISTS_BYTES_MAX: usize = 64 << 20;
 
 /// The most rows of a batch: twice the sockets of the largest listing, come and gone.
 const ROWS_MAX: i64 = 1 << 20;
@@ -48,11 +52,16 @@ pub(super) enum Frame {
 /// The messages of a stream.
 pub(super) struct Frames<R> {
     stream: R,
+    /// Bytes of each list that holds now, by its number.
+    lists: HashMap<i64, usize>,
 }
 
 impl<R: Read> Frames<R> {
-    pub(super) const fn new(stream: R) -> Self {
-        Self { stream }
+    pub(super) fn new(stream: R) -> Self {
+        Self {
+            stream,
+            lists: HashMap::new(),
+        }
     }
 
     /// The next message. After anything else than a message nothing more comes.
@@ -95,7 +104,7 @@ impl<R: Read> Frames<R> {
         // Read again, as the bytes have moved.
         let checked = root_as_message(&head[PREFIX_BYTES..])
             .map_err(|_| "a message's description makes no sense")
-            .and_then(|description| check(&description, body));
+            .and_then(|description| check(&description, body, &mut self.lists));
         Ok(match checked {
             Ok(()) => Frame::Message(Buffer::from_vec(message)),
             Err(why) => Frame::Bad(why),
@@ -109,7 +118,11 @@ impl<R: Read> Frames<R> {
     }
 }
 
-fn check(message: &Message<'_>, body: &[u8]) -> Result<(), &'static str> {
+fn check(
+    message: &Message<'_>,
+    body: &[u8],
+    lists: &mut HashMap<i64, usize>,
+) -> Result<(), &'static str> {
     match message.header_type() {
         MessageHeader::Schema => {
             let schema = message.header_as_schema().ok_or("a schema is not there")?;
@@ -120,25 +133,35 @@ fn check(message: &Message<'_>, body: &[u8]) -> Result<(), &'static str> {
             Ok(())
         }
         MessageHeader::DictionaryBatch => {
-            let dictionary = message
+            let list = message
                 .header_as_dictionary_batch()
-                .filter(|dictionary| !dictionary.isDelta())
-                .and_then(|dictionary| dictionary.data())
-                .ok_or("a list of names is not there")?;
-            check_sizes(&dictionary, body, DICTIONARY_BYTES_MAX)
+                .filter(|list| !list.isDelta())
+                .ok_or(NO_LIST)?;
+            let bytes = size(&list.data().ok_or(NO_LIST)?, body)?;
+            lists.insert(list.id(), bytes);
+            let all = lists
+                .values()
+                .try_fold(0, |all: usize, bytes| all.checked_add(*bytes));
+            if all.is_none_or(|all| all > LISTS_BYTES_MAX) {
+                return Err("its lists are too long");
+            }
+            Ok(())
         }
         MessageHeader::RecordBatch => {
             let batch = message
                 .header_as_record_batch()
                 .ok_or("a batch is not there")?;
-            check_sizes(&batch, body, BATCH_BYTES_MAX)
+            if size(&batch, body)? > BATCH_BYTES_MAX {
+                return Err("a batch is too large");
+            }
+            Ok(())
         }
         _ => Err("a message is of a kind that no trace has"),
     }
 }
 
-/// Adds up what a batch will need, by what each of its buffers claims to be.
-fn check_sizes(batch: &RecordBatch<'_>, body: &[u8], bytes_max: usize) -> Result<(), &'static str> {
+/// The bytes that a batch will need, by what each of its buffers claims to be.
+fn size(batch: &RecordBatch<'_>, body: &[u8]) -> Result<usize, &'static str> {
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err("a batch has too many rows");
     }
@@ -162,10 +185,15 @@ fn check_sizes(batch: &RecordBatch<'_>, body: &[u8], bytes_max: usize) -> Result
         };
         bytes = bytes.saturating_add(uncompressed);
     }
-    if bytes > bytes_max {
-        return Err("a batch is too large");
-    }
-    Ok(())
+    Ok(bytes)
 }
 
+/// The number of the list that a whole message holds, if it holds one.
+pub(super) fn list_number(message: &[u8]) -> Option<i64> {
+    let description = root_as_message(message.get(PREFIX_BYTES..)?).ok()?;
+    let list = description.header_as_dictionary_batch()?;
+    Some(list.id())
+}
+
+const NO_LIST: &str = "a list is not there";
 const OUTSIDE: &str = "a batch refers to what is outside of it";

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::{
-    Batching, Ending, Head, Part, Reader, TraceError, Writer, format::FORMAT_KEY, sample_inputs,
+    Batching, Ending, Head, Part, Reader, TraceError, VERSION, Writer, format::FORMAT_KEY,
+    sample_inputs,
 };
 use crate::model::{HookState, Input, Nanos, Pid, Selection, Session};
 
@@ -204,8 +205,9 @@ fn a_trace_of_a_newer_format_says_so() {
         .position(|window| window == key)
         .unwrap();
     // The value is told before or after its key: it is the only text of one digit there.
+    let format = format!("\x01\0\0\0{VERSION}\0");
     let value = (at.saturating_sub(24)..at + 48)
-        .find(|at| trace[*at..].starts_with(b"\x01\0\0\x001\0"))
+        .find(|at| trace[*at..].starts_with(format.as_bytes()))
         .unwrap()
         + 4;
     trace[value] = b'9';

@@ -37,7 +37,7 @@ impl Default for Batching {
     fn default() -> Self {
         Self {
             rows: 4096,
-            age: Nanos::from_secs(2),
+            age: Nanos::from_secs(5),
         }
     }
 }
