@@ -21,10 +21,18 @@ struct Pattern {
     sole_name: Option<Box<str>>,
 }
 
+/// What a path must know of its pattern.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    id: PatternId,
+    /// Whether only one name was met, so that this path's has to be compared with it.
+    is_sole: bool,
+}
+
 /// All patterns in use, so that an open costs a number instead of a text.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
-    by_text: FxHashMap<Box<str>, PatternId>,
+    by_text: FxHashMap<Box<str>, Known>,
     rows: FxHashMap<PatternId, Pattern>,
     next_id: u32,
     /// Where a path's pattern is spelt before it is looked up.
@@ -45,16 +53,15 @@ impl Patterns {
             self.spelling.push_str(extension);
             self.spelling.push_str(if numbered { ".*" } else { "" });
         }
-        if let Some(id) = self.by_text.get(self.spelling.as_str()) {
-            if let Some(pattern) = self.rows.get_mut(id)
-                && pattern
-                    .sole_name
-                    .as_deref()
-                    .is_some_and(|sole| sole != name)
+        if let Some(known) = self.by_text.get_mut(self.spelling.as_str()) {
+            if known.is_sole
+                && let Some(pattern) = self.rows.get_mut(&known.id)
+                && pattern.sole_name.as_deref() != Some(name)
             {
                 pattern.sole_name = None;
+                known.is_sole = false;
             }
-            return Some(*id);
+            return Some(known.id);
         }
         if self.rows.len() >= limits::PATTERNS {
             return None;
@@ -67,7 +74,8 @@ impl Patterns {
             names: names.into(),
             sole_name: Some(name.into()),
         };
-        self.by_text.insert(self.spelling.as_str().into(), id);
+        let known = Known { id, is_sole: true };
+        self.by_text.insert(self.spelling.as_str().into(), known);
         self.rows.insert(id, pattern);
         Some(id)
     }
@@ -80,7 +88,8 @@ impl Patterns {
     /// Drops the patterns that nothing holds; `held` is sorted.
     pub(super) fn keep_only(&mut self, held: &[PatternId]) {
         self.rows.retain(|id, _| held.binary_search(id).is_ok());
-        self.by_text.retain(|_, id| held.binary_search(id).is_ok());
+        self.by_text
+            .retain(|_, known| held.binary_search(&known.id).is_ok());
     }
 
     /// At most [`limits::PATTERN_ROWS`] patterns that tell of all these opens, the most frequent
@@ -202,12 +211,21 @@ fn summarise(rows: Vec<(Row, u64)>) -> Vec<(String, u64)> {
 
 /// A path's directory and name. What has no directory lies in `.`.
 fn split(path: &str) -> (&str, &str) {
-    let trimmed = path.trim_end_matches('/');
-    match trimmed.rsplit_once('/') {
+    let mut trimmed = path;
+    while let Some(shorter) = trimmed.strip_suffix('/') {
+        trimmed = shorter;
+    }
+    match rsplit_once(trimmed, b'/') {
         Some(parts) => parts,
         None if trimmed.is_empty() && !path.is_empty() => ("", ""),
         None => (".", trimmed),
     }
+}
+
+/// As [`str::rsplit_once`] at an ASCII character: texts are short, and are searched byte by byte sooner.
+fn rsplit_once(text: &str, at: u8) -> Option<(&str, &str)> {
+    let place = text.bytes().rposition(|byte| byte == at)?;
+    Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
 /// A name's extension without the dot, and whether numbers follow it (`so` in `libc.so.6`).
@@ -218,7 +236,7 @@ fn extension(name: &str) -> Option<(&str, bool)> {
     let mut rest = name;
     let mut numbered = false;
     loop {
-        let (stem, extension) = rest.rsplit_once('.')?;
+        let (stem, extension) = rsplit_once(rest, b'.')?;
         if stem.is_empty() || extension.is_empty() || extension.len() > EXTENSION_BYTES_MAX {
             return None;
         }

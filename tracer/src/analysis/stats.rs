@@ -24,15 +24,26 @@ impl Samples {
         }
         self.min = self.min.min(span);
         self.max = self.max.max(span);
+        let place = self.sorted.partition_point(|known| *known < span);
         if self.recent.len() >= limits::SPREAD_SAMPLES
             && let Some(oldest) = self.recent.pop_front()
-            && let Ok(place) = self.sorted.binary_search(&oldest)
+            && let Ok(free) = self.sorted.binary_search(&oldest)
         {
-            self.sorted.remove(place);
+            // Only what lies between the two moves.
+            let place = if free < place {
+                self.sorted.copy_within(free + 1..place, free);
+                place - 1
+            } else {
+                self.sorted.copy_within(place..free, place + 1);
+                place
+            };
+            if let Some(slot) = self.sorted.get_mut(place) {
+                *slot = span;
+            }
+        } else {
+            self.sorted.insert(place, span);
         }
         self.recent.push_back(span);
-        let place = self.sorted.partition_point(|known| *known < span);
-        self.sorted.insert(place, span);
     }
 
     /// The distribution; `None` where nothing was added.
@@ -129,6 +140,17 @@ mod tests {
         let spread = samples.spread().unwrap();
         assert_eq!((spread.p50, spread.p99), (Nanos(7), Nanos(7)));
         assert_eq!((spread.min, spread.max), (Nanos(1), Nanos(1_000)));
+    }
+
+    #[test]
+    fn samples_stay_in_order() {
+        let mut samples = Samples::default();
+        for n in 0..3 * limits::SPREAD_SAMPLES as u64 {
+            samples.add(Nanos(n * 7_919 % 1_009));
+        }
+        let mut recent: Vec<_> = samples.recent.iter().copied().collect();
+        recent.sort_unstable();
+        assert_eq!(samples.sorted, recent);
     }
 
     #[test]
