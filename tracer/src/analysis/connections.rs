@@ -338,18 +338,21 @@ impl Connections {
         Some((owner, Attribution::Cookie))
     }
 
-    /// Whom a process's sockets are connected with, the most frequent first. Looks through all
-    /// connections.
-    pub(super) fn peers_of(&self, process: ProcessKey) -> Vec<PeerCount> {
+    /// Whom a process's sockets are connected with by connections that began at `since` or later, the
+    /// most frequent first. Looks through all connections.
+    pub(super) fn peers_of(&self, process: ProcessKey, since: Nanos) -> Vec<PeerCount> {
         let followed = self.table.values().filter(|connection| {
             let is_its = |owner: Owner| owner.process == process;
-            connection.owner.is_some_and(is_its) && connection.descriptor_closed.is_none()
+            connection.owner.is_some_and(is_its)
+                && connection.descriptor_closed.is_none()
+                && connection.start.unwrap_or_default() >= since
         });
         let followed = followed.map(|known| (known.role, known.local, known.remote));
         let before = self
             .before
             .values()
-            .filter(|known| known.owner.process == process && !known.is_followed);
+            .filter(|known| known.owner.process == process && !known.is_followed)
+            .filter(|_| since == Nanos::default());
         let before = before.map(|known| (Role::Unknown, known.local, known.remote));
         let mut counts: BTreeMap<(Role, IpAddr, u16), u64> = BTreeMap::new();
         for (role, local, remote) in followed.chain(before) {

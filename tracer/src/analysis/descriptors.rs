@@ -10,6 +10,7 @@ use crate::model::{Comm, DescriptorFact, FdAction, FdEvent, Nanos, Tid};
 use super::{
     fd_burst,
     fd_exhaustion::{Exhaustion, Refusal, Refusals},
+    fd_leak::Growth,
     fd_near_limit::{self, NearLimit},
     held::HeldFiles,
     limits,
@@ -109,6 +110,8 @@ pub(super) struct Descriptors {
     pub(super) near: Option<Box<NearLimit>>,
     /// Calls that got no descriptor, once there were any.
     pub(super) refusals: Option<Box<Refusals>>,
+    /// Whether they become more and more.
+    pub(super) growth: Growth,
     /// Files that it most likely holds.
     pub(super) held: HeldFiles,
     /// Whether the next tick is known to look at it.
@@ -159,6 +162,7 @@ impl Descriptors {
             || !self.opened.is_empty()
             || self.minima.len() > 1
             || self.near.is_some()
+            || self.growth.leak.is_some()
             || self.exhaustion().is_some()
     }
 
@@ -330,11 +334,14 @@ impl Descriptors {
         {
             self.finish();
         }
+        let held_net = self.latest.unwrap_or(level).fds_net;
         self.latest = Some(level);
         self.note_near(level);
+        self.growth.note(level, held_net, thresholds);
         self.held.drop_beyond(level.files_net);
         if let Some(mut held) = held_before {
             held.ts = held.ts.max(latest.ts);
+            self.growth.note(held, held_net, thresholds);
             self.add_minimum(held, thresholds);
         }
         self.add_minimum(level, thresholds);
@@ -369,6 +376,12 @@ impl Descriptors {
             && let Some(exhaustion) = &mut refusals.current
         {
             exhaustion.tick(now, ended, thresholds);
+        }
+        if self.growth.leak.is_some() {
+            self.growth.roll(now, level.fds_net, thresholds);
+        }
+        if let (Some(leak), Some(_)) = (&mut self.growth.leak, ended) {
+            leak.over = ended;
         }
         self.finish_if_silent(now, thresholds);
         self.expire(now, thresholds);
@@ -408,6 +421,7 @@ impl Descriptors {
             refusals.current.take_if(|current| current.over.is_some());
         }
         self.near.take_if(|near| near.over.is_some());
+        self.growth.leak.take_if(|leak| leak.over.is_some());
     }
 
     /// Remembers a file whose open the totals already count.

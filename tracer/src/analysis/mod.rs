@@ -3,8 +3,8 @@
 //!
 //! The way of an input: [`Engine::apply`] takes it to the tables (`process`, `connections`,
 //! `descriptors`, `time_wait`); ended and failed connections are counted in `groups`; on a tick the
-//! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`, `fd_near_limit`, `fd_exhaustion`) are
-//! asked what has become conspicuous, and `verdicts` keeps what they found and how it is linked.
+//! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`, `fd_near_limit`, `fd_exhaustion`,
+//! `fd_leak`) are asked what has become conspicuous, and `verdicts` keeps what they found and how it is linked.
 
 mod churn;
 pub mod compare;
@@ -18,6 +18,7 @@ mod exchange;
 mod failing_connects;
 mod fd_burst;
 mod fd_exhaustion;
+mod fd_leak;
 mod fd_near_limit;
 mod flapping;
 mod group;

@@ -113,6 +113,8 @@ pub enum Finding {
     FdNearLimit(FdNearLimit),
     /// A descriptor table that is full: calls fail.
     FdExhaustion(FdExhaustion),
+    /// Descriptors that become more and more.
+    FdLeak(FdLeak),
 }
 
 /// The names of all findings, as [`Finding::name`] tells them.
@@ -123,6 +125,7 @@ pub const FINDING_NAMES: &[&str] = &[
     "fd_burst",
     "fd_near_limit",
     "fd_exhaustion",
+    "fd_leak",
 ];
 
 impl Finding {
@@ -136,6 +139,7 @@ impl Finding {
             Self::FdBurst(_) => "fd_burst",
             Self::FdNearLimit(_) => "fd_near_limit",
             Self::FdExhaustion(_) => "fd_exhaustion",
+            Self::FdLeak(_) => "fd_leak",
         }
     }
 }
@@ -273,6 +277,25 @@ pub struct FdExhaustion {
     pub recovered: Option<Nanos>,
     /// The burst that filled the table, in short.
     pub burst: Option<BurstBefore>,
+}
+
+/// Descriptors that become more and more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FdLeak {
+    /// How many more a minute, over the last window.
+    pub rate_per_min: f64,
+    /// How many more since it began.
+    pub grown: u64,
+    /// Descriptors at the end of the last interval.
+    pub fds_now: Option<u64>,
+    /// The soft limit; `None` is unlimited or not known.
+    pub fd_limit: Option<u64>,
+    /// Patterns of files that it opened since then and most likely holds, the most frequent first.
+    pub top_dirs: Vec<(String, u64)>,
+    /// Whom connections are open with that were made since then, the most frequent first.
+    pub top_peers: Vec<PeerCount>,
+    /// When the limit will be reached at this rate; `None` without a limit, and once it is over.
+    pub eta: Option<Nanos>,
 }
 
 /// The first call that got no descriptor.

@@ -72,6 +72,11 @@ pub struct Thresholds {
     /// Nearly full: percent of the soft limit that the descriptors make up. The real case stood at
     /// 78 % of its limit for days and failed at a burst of 6 %; what stands higher has no room for one.
     pub fd_near_limit_percent: u64,
+    /// Leak: the stretch over which descriptors must become more and more. A warm-up lasts some minutes.
+    pub leak_window: Nanos,
+    /// Leak: descriptors more over that time. Three a minute fill a table of 4096 within a day, and
+    /// what grows more slowly shows over a longer stretch.
+    pub leak_fds: u64,
     /// Every verdict: the least time between two updates, so that a machine that reads them is not
     /// flooded. A little less than a second, so that ticks of one second are not halved by jitter.
     pub update_pause: Nanos,
@@ -103,6 +108,8 @@ impl Default for Thresholds {
             burst_follow: Nanos::from_secs(60),
             exhaustion_silence: Nanos::from_secs(15),
             fd_near_limit_percent: 80,
+            leak_window: Nanos::from_secs(900),
+            leak_fds: 45,
             update_pause: Nanos::from_millis(900),
         }
     }

@@ -66,4 +66,8 @@ thresholds! {
     near_limit("PERCENT", count(), u64) => fd_near_limit_percent, u64::from, u64::from;
     /// Descriptor table full: over when no call failed for so long
     exhaustion_silence("TIME", positive_time, Duration) => exhaustion_silence, nanos, text;
+    /// Descriptor leak: descriptors that become more, steadily
+    leak_fds("COUNT", count(), u64) => leak_fds, u64::from, u64::from;
+    /// Descriptor leak: over this time
+    leak_window("TIME", positive_time, Duration) => leak_window, nanos, text;
 }

@@ -77,6 +77,7 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
             Finding::FdBurst(found) => descriptors::fd_burst(found),
             Finding::FdNearLimit(found) => descriptors::fd_near_limit(found),
             Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, found),
+            Finding::FdLeak(found) => descriptors::fd_leak(session, found),
         },
     })
 }

@@ -34,6 +34,7 @@ pub(super) const fn label(finding: &Finding) -> &'static str {
         Finding::FdBurst(_) => "FD BURST",
         Finding::FdNearLimit(_) => "FD NEAR LIMIT",
         Finding::FdExhaustion(_) => "FD EXHAUSTION",
+        Finding::FdLeak(_) => "FD LEAK",
     }
 }
 
@@ -101,6 +102,7 @@ pub(super) fn says(session: &Session, verdict: &Verdict) -> String {
         Finding::FdBurst(found) => descriptors::fd_burst(session, verdict, found),
         Finding::FdNearLimit(found) => descriptors::fd_near_limit(session, verdict, found),
         Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, verdict, found),
+        Finding::FdLeak(found) => descriptors::fd_leak(session, verdict, found),
     };
     text.push('.');
     if verdict.lossy {
@@ -157,6 +159,7 @@ pub(super) fn says_since(session: &Session, verdict: &Verdict) -> String {
         Finding::FdBurst(found) => descriptors::fd_burst_since(verdict, found),
         Finding::FdNearLimit(found) => descriptors::fd_near_limit_since(found),
         Finding::FdExhaustion(found) => descriptors::fd_exhaustion_since(session, verdict, found),
+        Finding::FdLeak(found) => descriptors::fd_leak_since(session, verdict, found),
     };
     let state = if verdict.ongoing {
         "goes on"

@@ -7,8 +7,8 @@ use tracer_common::{EventKind, EventStats, Role};
 use crate::{
     analysis::report::{
         Attribution, BurstBefore, Connections, Evicted, FailingConnects, FdBurst, FdExhaustion,
-        FdNearLimit, Finding, FirstFailure, Identity, PeerCount, ProcessRow, Report, Spread,
-        ThreadCount, TimeWaitRow, UnreachedPeer, Verdict,
+        FdLeak, FdNearLimit, Finding, FirstFailure, Identity, PeerCount, ProcessRow, Report,
+        Spread, ThreadCount, TimeWaitRow, UnreachedPeer, Verdict,
     },
     model::{Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
@@ -339,6 +339,23 @@ pub(super) fn fd_exhaustion() -> Verdict {
     }
 }
 
+/// A service that never closes its connections to a cache.
+pub(super) fn fd_leak() -> Verdict {
+    verdict(
+        10,
+        tomcat_process(),
+        Finding::FdLeak(FdLeak {
+            rate_per_min: 12.066_666,
+            grown: 181,
+            fds_now: Some(1_204),
+            fd_limit: Some(4_096),
+            top_dirs: vec![("/srv/tomcat/temp/*.tmp".into(), 3)],
+            top_peers: table_peers(),
+            eta: Some(at(14_400_000)),
+        }),
+    )
+}
+
 fn thread_count(tid: u32, thread: &str, count: u64) -> ThreadCount {
     ThreadCount {
         tid: Tid(tid),
@@ -378,6 +395,11 @@ pub(super) fn unknown(mut verdict: Verdict) -> Verdict {
         }
         Finding::FailingConnects(found) => found.period = None,
         Finding::FdNearLimit(_) => {}
+        Finding::FdLeak(found) => {
+            found.fds_now = None;
+            found.fd_limit = None;
+            found.eta = None;
+        }
         Finding::FdExhaustion(found) => {
             found.first_failure.call = None;
             found.first_failure.tid = None;
@@ -483,6 +505,7 @@ pub(super) fn incidents() -> Report {
             failing_connects(),
             fd_near_limit(),
             fd_exhaustion(),
+            fd_leak(),
             fd_burst(),
             churn(),
         ],

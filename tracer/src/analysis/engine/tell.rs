@@ -8,6 +8,7 @@ use super::super::{
     episode::Tries,
     fd_burst,
     fd_exhaustion::Exhaustion,
+    fd_leak::Leak,
     fd_near_limit::NearLimit,
     group::{GroupKey, Subject},
     limits,
@@ -115,6 +116,7 @@ impl Engine {
         let counters = process.counters().copied();
         let descriptors = &mut process.descriptors;
         descriptors.tick(*now, ended, thresholds);
+        let (open, soft_limit) = (descriptors.open_now(), descriptors.soft_limit());
         let mut asks = false;
         for burst in descriptors.bursts_mut() {
             let begins = burst.verdict.is_none();
@@ -137,7 +139,7 @@ impl Engine {
         };
         let mut peers = None;
         let mut top_peers = || {
-            let peers = peers.get_or_insert_with(|| connections.peers_of(key));
+            let peers = peers.get_or_insert_with(|| connections.peers_of(key, Nanos::default()));
             Some(peers.clone())
         };
         if let Some(near) = &mut descriptors.near
@@ -151,6 +153,21 @@ impl Engine {
             }
             near.settle(patterns);
             asks |= ended.is_none() && is_due(&mut near.asked, begins);
+        }
+        if let Some(leak) = &mut descriptors.growth.leak {
+            let begins = leak.verdict.is_none();
+            if begins {
+                leak.verdict = Some(verdicts.next_id());
+                leak.losses_before = losses.by(leak.since, Family::Fd);
+            }
+            if leak.is_news && ended.is_none() {
+                leak.top_dirs = patterns.summary(&descriptors.held.counts(leak.since));
+                leak.top_peers = connections.peers_of(key, leak.since);
+            }
+            if leak.is_news {
+                leak.learn(open, soft_limit);
+            }
+            asks |= begins;
         }
         let burst = descriptors.bursts().last().cloned();
         if let Some(exhaustion) = descriptors
@@ -207,6 +224,9 @@ impl Engine {
         if let Some(exhaustion) = descriptors.exhaustion() {
             teller.exhaustion(exhaustion);
         }
+        if let Some(leak) = &descriptors.growth.leak {
+            teller.leak(leak);
+        }
     }
 
     /// Links the verdicts about one process that follow from each other.
@@ -236,6 +256,13 @@ impl Engine {
                 self.verdicts.link(id, effect, clock);
             }
         }
+        let leak = descriptors.growth.leak.as_deref();
+        let leak = leak.and_then(|leak| Some((leak.verdict?, leak.since)));
+        if let (Some((id, since)), Some(near), Some(near_id)) = (leak, near, near_id)
+            && since <= near.since
+        {
+            self.verdicts.link(id, near_id, clock);
+        }
         let Some(exhaustion) = exhaustion else {
             return;
         };
@@ -246,6 +273,11 @@ impl Engine {
             && near.since <= exhaustion.begun()
         {
             self.verdicts.link(near_id, id, clock);
+        }
+        if let Some((leak, since)) = leak
+            && since <= exhaustion.begun()
+        {
+            self.verdicts.link(leak, id, clock);
         }
         let until = exhaustion.over.unwrap_or(Nanos(u64::MAX));
         for group in live {
@@ -318,6 +350,23 @@ impl DescriptorsTeller<'_> {
             ongoing: near.over.is_none(),
             lossy: self.losses > near.losses_before,
             finding: Finding::FdNearLimit(near.describe()),
+        };
+        self.verdicts.tell(id, None, None, self.clock, who, telling);
+    }
+
+    fn leak(&mut self, leak: &Leak) {
+        let Some(id) = leak.verdict else {
+            return;
+        };
+        let (key, processes) = (self.key, self.processes);
+        let who = || identity_with(processes, key, None);
+        let telling = || Telling {
+            process: key,
+            first_seen: leak.since,
+            last_seen: leak.last,
+            ongoing: leak.over.is_none(),
+            lossy: self.losses > leak.losses_before,
+            finding: Finding::FdLeak(leak.describe()),
         };
         self.verdicts.tell(id, None, None, self.clock, who, telling);
     }

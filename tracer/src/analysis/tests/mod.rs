@@ -7,6 +7,7 @@ mod exhaustion;
 mod failing;
 mod flapping;
 mod identity;
+mod leaks;
 mod life;
 mod lives;
 mod near_limit;

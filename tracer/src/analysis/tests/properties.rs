@@ -271,6 +271,10 @@ proptest! {
                 assert!(told.fds_peak >= told.fds_now && told.room <= told.fd_limit);
                 0
             }
+            Finding::FdLeak(told) => {
+                assert!(told.rate_per_min.is_finite());
+                0
+            }
             Finding::FdExhaustion(told) => {
                 assert!(told.calls.values().all(|count| *count > 0));
                 assert!(told.top_peers.len() <= limits::PEER_ROWS);

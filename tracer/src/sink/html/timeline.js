@@ -100,7 +100,7 @@ const drawMarks = (plot) => {
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   const red = colour("red");
-  const hues = { churn: colour("amber"), failing_connects: colour("violet"), fd_burst: colour("blue"), fd_near_limit: colour("amber") };
+  const hues = { churn: colour("amber"), failing_connects: colour("violet"), fd_burst: colour("blue"), fd_near_limit: colour("amber"), fd_leak: colour("amber") };
   for (const verdict of data.verdicts) {
     const [from, to] = [x(verdict.from_ms / 1000), x(verdict.to_ms / 1000)];
     ctx.fillStyle = hues[verdict.name] ?? red;

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::Serialize;
 
 use crate::{
-    analysis::report::{FdBurst, FdExhaustion, FdNearLimit, PeerCount},
+    analysis::report::{FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount},
     model::{Session, Tid},
 };
 
 use super::super::{clock::rfc3339, errno};
-use super::{known, lines::FindingFields, port, role};
+use super::{known, lines::FindingFields, port, role, rounded};
 
 #[derive(Serialize)]
 pub(in crate::sink) struct FdBurstFields<'a> {
@@ -50,6 +50,17 @@ pub(in crate::sink) struct FdExhaustionFields<'a> {
     top_peers: Vec<PeerObject>,
     unreached_peers: Vec<UnreachedObject>,
     recovered: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(in crate::sink) struct FdLeakFields<'a> {
+    rate_per_min: f64,
+    grown: u64,
+    fds_now: Option<u64>,
+    fd_limit: Option<u64>,
+    eta: Option<String>,
+    top_dirs: Vec<PatternObject<'a>>,
+    top_peers: Vec<PeerObject>,
 }
 
 #[derive(Serialize)]
@@ -138,6 +149,18 @@ pub(super) fn fd_exhaustion<'a>(session: &Session, found: &'a FdExhaustion) -> F
         unreached_peers: unreached.collect(),
         recovered: found.recovered.map(|at| rfc3339(session, at)),
     }))
+}
+
+pub(super) fn fd_leak<'a>(session: &Session, found: &'a FdLeak) -> FindingFields<'a> {
+    FindingFields::FdLeak(FdLeakFields {
+        rate_per_min: rounded(found.rate_per_min),
+        grown: found.grown,
+        fds_now: found.fds_now,
+        fd_limit: found.fd_limit,
+        eta: found.eta.map(|at| rfc3339(session, at)),
+        top_dirs: patterns(&found.top_dirs),
+        top_peers: peers(&found.top_peers),
+    })
 }
 
 fn patterns(rows: &[(String, u64)]) -> Vec<PatternObject<'_>> {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::super::clock::rfc3339;
-use super::descriptors::{FdBurstFields, FdExhaustionFields, FdNearLimitFields};
+use super::descriptors::{FdBurstFields, FdExhaustionFields, FdLeakFields, FdNearLimitFields};
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -75,6 +75,7 @@ pub(super) enum FindingFields<'a> {
     FdBurst(FdBurstFields<'a>),
     FdNearLimit(FdNearLimitFields<'a>),
     FdExhaustion(Box<FdExhaustionFields<'a>>),
+    FdLeak(FdLeakFields<'a>),
 }
 
 /// A parent's children of one name.

@@ -94,6 +94,7 @@ fn what_is_not_known_is_null_and_never_left_out() {
         testing::fd_burst(),
         testing::fd_near_limit(),
         testing::fd_exhaustion(),
+        testing::fd_leak(),
     ];
     for known in whole {
         let known_keys = keys(&verdict(&session, &known));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tracer_common::Role;
 
 use crate::{
-    analysis::report::{FdBurst, FdExhaustion, FdNearLimit, PeerCount, Verdict},
+    analysis::report::{FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount, Verdict},
     model::{Endpoint, Session},
 };
 
@@ -13,7 +13,7 @@ use super::super::{
     clock::time_of_day,
     errno,
     escape::Escaped,
-    units::{counted, span},
+    units::{counted, per_minute, span},
 };
 use super::{LISTED, duration, endpoint};
 
@@ -86,7 +86,7 @@ pub(super) fn fd_near_limit(session: &Session, verdict: &Verdict, found: &FdNear
         "has {} of {} descriptors open, {} left (at the peak {})",
         found.fds_now, found.fd_limit, found.room, found.fds_peak
     );
-    content(&mut text, &found.top_peers, &found.top_dirs);
+    content(&mut text, "; held ", &found.top_peers, &found.top_dirs);
     duration(&mut text, session, verdict);
     text
 }
@@ -152,7 +152,7 @@ pub(super) fn fd_exhaustion(session: &Session, verdict: &Verdict, found: &FdExha
     if !found.unreached_peers.is_empty() {
         text.push_str(" could no longer be connected to");
     }
-    content(&mut text, &found.top_peers, &found.top_dirs);
+    content(&mut text, "; held ", &found.top_peers, &found.top_dirs);
     match found.recovered {
         Some(recovered) => {
             let _ = write!(text, "; recovered at {} UTC", at(recovered));
@@ -177,6 +177,31 @@ pub(super) fn fd_exhaustion_since(
     text
 }
 
+pub(super) fn fd_leak(session: &Session, verdict: &Verdict, found: &FdLeak) -> String {
+    let mut text = "holds more and more descriptors: ".to_owned();
+    text.push_str(&fd_leak_since(session, verdict, found));
+    content(&mut text, "; gained ", &found.top_peers, &found.top_dirs);
+    duration(&mut text, session, verdict);
+    text
+}
+
+/// What has become of a leak.
+pub(super) fn fd_leak_since(session: &Session, verdict: &Verdict, found: &FdLeak) -> String {
+    let mut text = format!("{} more ({})", found.grown, per_minute(found.rate_per_min));
+    if let Some(now) = found.fds_now {
+        let _ = write!(text, ", {now}");
+        if let Some(limit) = found.fd_limit {
+            let _ = write!(text, " of {limit}");
+        }
+        text.push_str(" by now");
+    }
+    if let Some(eta) = found.eta {
+        let at = time_of_day(session, eta, verdict.last_seen);
+        let _ = write!(text, ", none left at {at} UTC at this rate");
+    }
+    text
+}
+
 /// Which calls failed how often.
 fn calls(found: &FdExhaustion) -> String {
     let mut calls: Vec<_> = found.calls.iter().collect();
@@ -188,8 +213,8 @@ fn calls(found: &FdExhaustion) -> String {
     format!("{} failed", told.join(", "))
 }
 
-/// Appends what fills a table.
-fn content(text: &mut String, peers: &[PeerCount], patterns: &[(String, u64)]) {
+/// Appends what fills a table, or more and more of it.
+fn content(text: &mut String, says: &str, peers: &[PeerCount], patterns: &[(String, u64)]) {
     let peers = peers.iter().map(|peer| (peer.count, whom(peer)));
     let patterns = patterns
         .iter()
@@ -198,7 +223,7 @@ fn content(text: &mut String, peers: &[PeerCount], patterns: &[(String, u64)]) {
     // The sort is stable, so as many of each stay in order.
     rows.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     for (index, (count, what)) in rows.iter().take(LISTED).enumerate() {
-        let before = if index == 0 { "; held " } else { ", " };
+        let before = if index == 0 { says } else { ", " };
         let _ = write!(text, "{before}{count} × {what}");
     }
 }
