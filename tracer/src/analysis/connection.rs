@@ -76,6 +76,8 @@ pub(super) struct Connection {
     pub(super) rx_bytes: u64,
     /// No event of it will tell more bytes.
     pub(super) is_final: bool,
+    /// Since when only the peer has closed it, while that is so.
+    pub(super) close_wait: Option<Nanos>,
     /// When its last descriptor went away.
     pub(super) descriptor_closed: Option<Nanos>,
     /// Its row among the ended ones, once it has one.
@@ -106,6 +108,7 @@ impl Connection {
             tx_bytes: 0,
             rx_bytes: 0,
             is_final: false,
+            close_wait: None,
             descriptor_closed: None,
             ended: None,
             counted_open: false,
@@ -128,6 +131,8 @@ impl Connection {
     pub(super) fn advance(&mut self, ts: Nanos, tcp: &TcpEvent) -> Step {
         self.last_event = self.last_event.max(ts);
         self.learn(tcp);
+        let waits = tcp.new_state == TcpState::CloseWait && tcp.action != TcpAction::Close;
+        self.close_wait = waits.then(|| self.close_wait.unwrap_or(ts));
         match tcp.action {
             TcpAction::Connect => Step::Nothing,
             TcpAction::ConnectFailed => Step::Failed(tcp.errno),

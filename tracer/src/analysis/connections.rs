@@ -71,6 +71,18 @@ struct Waiting {
     serial: u64,
 }
 
+/// Whom a socket is connected with: its process's role, the peer, and the port that was connected to.
+pub(super) type Peer = (Role, IpAddr, u16);
+
+/// A connection that only the peer has closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HalfClosed {
+    pub(super) owner: Owner,
+    pub(super) peer: Peer,
+    /// When the peer closed it.
+    pub(super) since: Nanos,
+}
+
 /// A socket from before the trace.
 #[derive(Clone, Copy, Debug)]
 struct SocketBefore {
@@ -89,6 +101,10 @@ pub(super) struct Connections {
     closing: VecDeque<Waiting>,
     /// Those that ended and nobody has accepted, by time.
     unaccepted: VecDeque<Waiting>,
+    /// Those that only the peer has closed, by time: first those that became so lately, then those
+    /// that have been so for long.
+    half_closed: VecDeque<Waiting>,
+    half_closed_long: Vec<Waiting>,
     pub(super) ended: Ended,
     /// Sockets from before the trace.
     before: FxHashMap<Cookie, SocketBefore>,
@@ -105,6 +121,8 @@ impl Connections {
             table: FxHashMap::default(),
             closing: VecDeque::new(),
             unaccepted: VecDeque::new(),
+            half_closed: VecDeque::new(),
+            half_closed_long: Vec::new(),
             ended: Ended::new(),
             before: FxHashMap::default(),
             before_order: VecDeque::new(),
@@ -144,7 +162,12 @@ impl Connections {
             connection.owner = owner().or_else(before);
         }
         let (tx, rx) = (connection.tx_bytes, connection.rx_bytes);
+        let was_half_closed = connection.close_wait.is_some();
         let step = connection.advance(ts, tcp);
+        if connection.close_wait.is_some() && !was_half_closed {
+            let serial = connection.serial;
+            wait(&mut self.half_closed, ts, sock, serial);
+        }
         if let Some(seq) = connection.ended {
             let more_tx = connection.tx_bytes - tx;
             let more_rx = connection.rx_bytes - rx;
@@ -338,6 +361,31 @@ impl Connections {
         Some((owner, Attribution::Cookie))
     }
 
+    /// Connections that only the peer has closed, and that for at least `age`. Told from one moment to
+    /// the next, as most are closed by then.
+    pub(super) fn half_closed(&mut self, now: Nanos, age: Nanos) -> Vec<HalfClosed> {
+        let since = Nanos(now.0.saturating_sub(age.0));
+        while let Some(waiting) = pop_due(&mut self.half_closed, since) {
+            self.half_closed_long.push(waiting);
+        }
+        let mut found = Vec::new();
+        let table = &self.table;
+        self.half_closed_long.retain(|waiting| {
+            let connection = table.get(&waiting.sock);
+            let connection = connection.filter(|known| known.serial == waiting.serial);
+            let Some((connection, since)) = connection.and_then(|c| Some((c, c.close_wait?)))
+            else {
+                return false;
+            };
+            if let Some(owner) = connection.owner {
+                let peer = peer_of(connection.role, connection.local, connection.remote);
+                found.push(HalfClosed { owner, peer, since });
+            }
+            true
+        });
+        found
+    }
+
     /// Whom a process's sockets are connected with by connections that began at `since` or later, the
     /// most frequent first. Looks through all connections.
     pub(super) fn peers_of(&self, process: ProcessKey, since: Nanos) -> Vec<PeerCount> {
@@ -354,27 +402,11 @@ impl Connections {
             .filter(|known| known.owner.process == process && !known.is_followed)
             .filter(|_| since == Nanos::default());
         let before = before.map(|known| (Role::Unknown, known.local, known.remote));
-        let mut counts: BTreeMap<(Role, IpAddr, u16), u64> = BTreeMap::new();
+        let mut counts: BTreeMap<Peer, u64> = BTreeMap::new();
         for (role, local, remote) in followed.chain(before) {
-            let port = match role {
-                Role::Client => remote.port,
-                Role::Server => local.port,
-                Role::Unknown => 0,
-            };
-            *counts.entry((role, remote.addr, port)).or_default() += 1;
+            *counts.entry(peer_of(role, local, remote)).or_default() += 1;
         }
-        let mut peers: Vec<_> = counts
-            .into_iter()
-            .map(|((role, addr, port), count)| PeerCount {
-                role,
-                addr,
-                port,
-                count,
-            })
-            .collect();
-        peers.sort_by_key(|peer| (std::cmp::Reverse(peer.count), *peer));
-        peers.truncate(limits::PEER_ROWS);
-        peers
+        PeerCount::top(counts)
     }
 
     /// How many connections are followed.
@@ -408,6 +440,31 @@ fn begins(tcp: &TcpEvent) -> bool {
                 | (TcpState::SynRecv, TcpState::Established)
         ),
         TcpAction::Close => matches!(tcp.old_state, TcpState::Established | TcpState::CloseWait),
+    }
+}
+
+fn peer_of(role: Role, local: Endpoint, remote: Endpoint) -> Peer {
+    let port = match role {
+        Role::Client => remote.port,
+        Role::Server => local.port,
+        Role::Unknown => 0,
+    };
+    (role, remote.addr, port)
+}
+
+impl PeerCount {
+    /// The most frequent peers.
+    pub(super) fn top(counts: BTreeMap<Peer, u64>) -> Vec<Self> {
+        let rows = counts.into_iter().map(|((role, addr, port), count)| Self {
+            role,
+            addr,
+            port,
+            count,
+        });
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by_key(|row| (std::cmp::Reverse(row.count), *row));
+        rows.truncate(limits::PEER_ROWS);
+        rows
     }
 }
 

@@ -12,6 +12,7 @@ use tracer_common::Role;
 use crate::model::{Event, EventBody, HostFact, Input, Nanos, Pid, Session, TcpAction};
 
 use super::{
+    close_wait::CloseWaits,
     connections::{Connections, Outcome},
     groups::{Groups, Scene},
     losses::LossHistory,
@@ -43,6 +44,7 @@ pub struct Engine {
     /// Whether unused patterns were dropped since the last tick, and hardly any were.
     has_dropped_patterns: bool,
     time_wait: TimeWaitTable,
+    close_waits: CloseWaits,
     verdicts: Verdicts,
     /// What the last input did to connections.
     outcomes: Vec<Outcome>,
@@ -64,6 +66,7 @@ impl Engine {
             busy: BTreeSet::new(),
             has_dropped_patterns: false,
             time_wait: TimeWaitTable::default(),
+            close_waits: CloseWaits::default(),
             verdicts: Verdicts::default(),
             outcomes: Vec::new(),
         }
@@ -268,6 +271,7 @@ impl Engine {
         });
         self.tell_groups(&live);
         self.tell_descriptors(&live);
+        self.tell_close_waits();
         self.drop_ended_groups(&live);
     }
 }

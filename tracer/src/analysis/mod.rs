@@ -4,9 +4,10 @@
 //! The way of an input: [`Engine::apply`] takes it to the tables (`process`, `connections`,
 //! `descriptors`, `time_wait`); ended and failed connections are counted in `groups`; on a tick the
 //! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`, `fd_near_limit`, `fd_exhaustion`,
-//! `fd_leak`) are asked what has become conspicuous, and `verdicts` keeps what they found and how it is linked.
+//! `fd_leak`, `close_wait`) are asked what has become conspicuous, and `verdicts` keeps what they found and how it is linked.
 
 mod churn;
+mod close_wait;
 pub mod compare;
 mod connection;
 mod connections;

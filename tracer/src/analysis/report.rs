@@ -115,6 +115,8 @@ pub enum Finding {
     FdExhaustion(FdExhaustion),
     /// Descriptors that become more and more.
     FdLeak(FdLeak),
+    /// Connections that the peer has long closed and this side never does.
+    CloseWaitLeak(CloseWaitLeak),
 }
 
 /// The names of all findings, as [`Finding::name`] tells them.
@@ -126,6 +128,7 @@ pub const FINDING_NAMES: &[&str] = &[
     "fd_near_limit",
     "fd_exhaustion",
     "fd_leak",
+    "close_wait_leak",
 ];
 
 impl Finding {
@@ -140,6 +143,7 @@ impl Finding {
             Self::FdNearLimit(_) => "fd_near_limit",
             Self::FdExhaustion(_) => "fd_exhaustion",
             Self::FdLeak(_) => "fd_leak",
+            Self::CloseWaitLeak(_) => "close_wait_leak",
         }
     }
 }
@@ -296,6 +300,21 @@ pub struct FdLeak {
     pub top_peers: Vec<PeerCount>,
     /// When the limit will be reached at this rate; `None` without a limit, and once it is over.
     pub eta: Option<Nanos>,
+}
+
+/// Connections that the peer has long closed and this side never does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CloseWaitLeak {
+    /// How many there are now.
+    pub count: u64,
+    /// The most that there were.
+    pub peak: u64,
+    /// When the peer closed the oldest of them.
+    pub oldest: Option<Nanos>,
+    /// The threads that opened them, the most frequent first.
+    pub threads: Vec<ThreadCount>,
+    /// Whom they are with, the most frequent first.
+    pub top_peers: Vec<PeerCount>,
 }
 
 /// The first call that got no descriptor.

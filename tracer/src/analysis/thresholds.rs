@@ -77,6 +77,11 @@ pub struct Thresholds {
     /// Leak: descriptors more over that time. Three a minute fill a table of 4096 within a day, and
     /// what grows more slowly shows over a longer stretch.
     pub leak_fds: u64,
+    /// `CLOSE_WAIT` leak: how long only the peer must have closed a connection. A pool looks through its
+    /// idle connections every 30 s or so, and closes those by then.
+    pub close_wait_age: Nanos,
+    /// `CLOSE_WAIT` leak: so many such connections of one process. A pool may well forget some.
+    pub close_wait_count: u64,
     /// Every verdict: the least time between two updates, so that a machine that reads them is not
     /// flooded. A little less than a second, so that ticks of one second are not halved by jitter.
     pub update_pause: Nanos,
@@ -110,6 +115,8 @@ impl Default for Thresholds {
             fd_near_limit_percent: 80,
             leak_window: Nanos::from_secs(900),
             leak_fds: 45,
+            close_wait_age: Nanos::from_secs(60),
+            close_wait_count: 10,
             update_pause: Nanos::from_millis(900),
         }
     }

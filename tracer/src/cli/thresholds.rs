@@ -70,4 +70,8 @@ thresholds! {
     leak_fds("COUNT", count(), u64) => leak_fds, u64::from, u64::from;
     /// Descriptor leak: over this time
     leak_window("TIME", positive_time, Duration) => leak_window, nanos, text;
+    /// CLOSE_WAIT leak: connections that only the peer has closed
+    close_wait_count("COUNT", count(), u64) => close_wait_count, u64::from, u64::from;
+    /// CLOSE_WAIT leak: for at least this time
+    close_wait_age("TIME", positive_time, Duration) => close_wait_age, nanos, text;
 }

@@ -78,6 +78,7 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
             Finding::FdNearLimit(found) => descriptors::fd_near_limit(found),
             Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, found),
             Finding::FdLeak(found) => descriptors::fd_leak(session, found),
+            Finding::CloseWaitLeak(found) => descriptors::close_wait_leak(session, found),
         },
     })
 }

@@ -35,6 +35,7 @@ pub(super) const fn label(finding: &Finding) -> &'static str {
         Finding::FdNearLimit(_) => "FD NEAR LIMIT",
         Finding::FdExhaustion(_) => "FD EXHAUSTION",
         Finding::FdLeak(_) => "FD LEAK",
+        Finding::CloseWaitLeak(_) => "CLOSE_WAIT LEAK",
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn says(session: &Session, verdict: &Verdict) -> String {
         Finding::FdNearLimit(found) => descriptors::fd_near_limit(session, verdict, found),
         Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, verdict, found),
         Finding::FdLeak(found) => descriptors::fd_leak(session, verdict, found),
+        Finding::CloseWaitLeak(found) => descriptors::close_wait_leak(session, verdict, found),
     };
     text.push('.');
     if verdict.lossy {
@@ -160,6 +162,7 @@ pub(super) fn says_since(session: &Session, verdict: &Verdict) -> String {
         Finding::FdNearLimit(found) => descriptors::fd_near_limit_since(found),
         Finding::FdExhaustion(found) => descriptors::fd_exhaustion_since(session, verdict, found),
         Finding::FdLeak(found) => descriptors::fd_leak_since(session, verdict, found),
+        Finding::CloseWaitLeak(found) => counted(found.count, "connection"),
     };
     let state = if verdict.ongoing {
         "goes on"

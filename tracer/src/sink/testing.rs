@@ -1,17 +1,20 @@
 //! Sample reports for the sinks' tests, made of the two incidents; never part of the product.
 
+mod descriptors;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use tracer_common::{EventKind, EventStats, Role};
 
 use crate::{
     analysis::report::{
-        Attribution, BurstBefore, Connections, Evicted, FailingConnects, FdBurst, FdExhaustion,
-        FdLeak, FdNearLimit, Finding, FirstFailure, Identity, PeerCount, ProcessRow, Report,
-        Spread, ThreadCount, TimeWaitRow, UnreachedPeer, Verdict,
+        Attribution, Connections, Evicted, FailingConnects, FdBurst, Finding, Identity, ProcessRow,
+        Report, Spread, TimeWaitRow, Verdict,
     },
     model::{Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
+
+pub(super) use descriptors::{close_wait_leak, fd_exhaustion, fd_leak, fd_near_limit};
 
 /// Holds text against the file of this name under `snapshots/`; with `UPDATE_SNAPSHOTS=1` in the
 /// environment it writes the file instead, to be read before it is committed.
@@ -276,111 +279,6 @@ pub(super) fn fd_burst() -> Verdict {
     }
 }
 
-/// The second incident's table before its burst.
-pub(super) fn fd_near_limit() -> Verdict {
-    verdict(
-        8,
-        tomcat_process(),
-        Finding::FdNearLimit(FdNearLimit {
-            fds_now: 3_312,
-            fds_peak: 3_868,
-            fd_limit: 4_096,
-            room: 784,
-            top_dirs: vec![("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into(), 12)],
-            top_peers: table_peers(),
-        }),
-    )
-}
-
-/// The second incident's end.
-pub(super) fn fd_exhaustion() -> Verdict {
-    Verdict {
-        first_seen: at(8_100),
-        last_seen: at(36_000),
-        ongoing: false,
-        caused_by: vec![7, 8],
-        led_to: vec![6],
-        ..verdict(
-            9,
-            tomcat_process(),
-            Finding::FdExhaustion(FdExhaustion {
-                calls: BTreeMap::from([("accept", 3), ("open", 12), ("socket", 37)]),
-                first_failure: FirstFailure {
-                    at: at(8_100),
-                    call: Some("open"),
-                    errno: 24,
-                    tid: Some(Tid(4_790)),
-                    thread: Some("http-nio-8080-e".into()),
-                },
-                threads: vec![
-                    thread_count(4_801, "redis-pool", 37),
-                    thread_count(4_790, "http-nio-8080-e", 12),
-                    thread_count(4_760, "http-nio-8080-A", 3),
-                ],
-                fds_peak: Some(4_096),
-                fd_limit: Some(4_096),
-                kinds: BTreeMap::from([("file", 260), ("socket", 3_836)]),
-                top_dirs: vec![("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into(), 228)],
-                top_peers: table_peers(),
-                unreached_peers: vec![UnreachedPeer {
-                    remote: endpoint("10.0.0.5", 6379),
-                    connects_before: 12,
-                    last_connect: at(6_400),
-                    reached_again: Some(at(38_500)),
-                }],
-                recovered: Some(at(37_900)),
-                burst: Some(BurstBefore {
-                    at: at(7_000),
-                    opens: 230,
-                    pattern: Some("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into()),
-                }),
-            }),
-        )
-    }
-}
-
-/// A service that never closes its connections to a cache.
-pub(super) fn fd_leak() -> Verdict {
-    verdict(
-        10,
-        tomcat_process(),
-        Finding::FdLeak(FdLeak {
-            rate_per_min: 12.066_666,
-            grown: 181,
-            fds_now: Some(1_204),
-            fd_limit: Some(4_096),
-            top_dirs: vec![("/srv/tomcat/temp/*.tmp".into(), 3)],
-            top_peers: table_peers(),
-            eta: Some(at(14_400_000)),
-        }),
-    )
-}
-
-fn thread_count(tid: u32, thread: &str, count: u64) -> ThreadCount {
-    ThreadCount {
-        tid: Tid(tid),
-        thread: thread.into(),
-        count,
-    }
-}
-
-fn table_peers() -> Vec<PeerCount> {
-    vec![
-        PeerCount {
-            role: Role::Client,
-            addr: address("10.0.0.5"),
-            port: 6379,
-            count: 3_200,
-        },
-        PeerCount {
-            role: Role::Server,
-            addr: address("10.0.0.7"),
-            port: 8080,
-            count: 41,
-        },
-    ]
-}
-
 /// Nobody and nothing is known.
 pub(super) fn unknown(mut verdict: Verdict) -> Verdict {
     verdict.who = Identity::default();
@@ -395,10 +293,22 @@ pub(super) fn unknown(mut verdict: Verdict) -> Verdict {
         }
         Finding::FailingConnects(found) => found.period = None,
         Finding::FdNearLimit(_) => {}
+        Finding::CloseWaitLeak(found) => {
+            found.oldest = None;
+            for thread in &mut found.threads {
+                thread.thread.clear();
+            }
+            for peer in &mut found.top_peers {
+                (peer.role, peer.port) = (Role::Unknown, 0);
+            }
+        }
         Finding::FdLeak(found) => {
             found.fds_now = None;
             found.fd_limit = None;
             found.eta = None;
+            for peer in &mut found.top_peers {
+                (peer.role, peer.port) = (Role::Unknown, 0);
+            }
         }
         Finding::FdExhaustion(found) => {
             found.first_failure.call = None;
@@ -506,6 +416,7 @@ pub(super) fn incidents() -> Report {
             fd_near_limit(),
             fd_exhaustion(),
             fd_leak(),
+            close_wait_leak(),
             fd_burst(),
             churn(),
         ],

@@ -299,7 +299,10 @@ fn target(finding: &Finding) -> (Option<(Side, u16)>, Option<String>) {
             (None, top.map(|(pattern, _)| without_numbers(pattern)))
         }
         // What fills a table is many things, of which another may be the most each time.
-        Finding::FdNearLimit(_) | Finding::FdExhaustion(_) | Finding::FdLeak(_) => (None, None),
+        Finding::FdNearLimit(_)
+        | Finding::FdExhaustion(_)
+        | Finding::FdLeak(_)
+        | Finding::CloseWaitLeak(_) => (None, None),
     }
 }
 

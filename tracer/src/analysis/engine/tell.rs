@@ -198,6 +198,35 @@ impl Engine {
         }
     }
 
+    /// Tells of connections that only the peer has closed.
+    pub(super) fn tell_close_waits(&mut self) {
+        let age = self.thresholds.close_wait_age;
+        let half_closed = self.connections.half_closed(self.now, age);
+        if half_closed.is_empty() && self.close_waits.leaks.is_empty() {
+            return;
+        }
+        let clock = self.clock();
+        let processes = &self.processes;
+        self.close_waits
+            .learn(&half_closed, processes, &self.thresholds);
+        for (key, leak) in &mut self.close_waits.leaks {
+            let id = *leak.verdict.get_or_insert_with(|| {
+                leak.losses_before = self.losses.by(leak.since, Family::Tcp);
+                self.verdicts.next_id()
+            });
+            let who = || identity_with(processes, *key, leak.sole_thread());
+            let telling = || Telling {
+                process: *key,
+                first_seen: leak.since,
+                last_seen: leak.last,
+                ongoing: !leak.over,
+                lossy: self.losses.by_now(Family::Tcp) > leak.losses_before,
+                finding: Finding::CloseWaitLeak(leak.describe()),
+            };
+            self.verdicts.tell(id, None, None, clock, who, telling);
+        }
+    }
+
     /// Tells all verdicts about one process's descriptors.
     fn tell_process(&mut self, key: ProcessKey) {
         let clock = self.clock();

@@ -2,6 +2,7 @@
 
 mod bursts;
 mod churn;
+mod close_wait;
 mod compare;
 mod exhaustion;
 mod failing;

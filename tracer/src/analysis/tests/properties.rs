@@ -271,6 +271,10 @@ proptest! {
                 assert!(told.fds_peak >= told.fds_now && told.room <= told.fd_limit);
                 0
             }
+            Finding::CloseWaitLeak(told) => {
+                assert!(told.count <= told.peak && told.peak <= inputs.len() as u64);
+                0
+            }
             Finding::FdLeak(told) => {
                 assert!(told.rate_per_min.is_finite());
                 0

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::Serialize;
 
 use crate::{
-    analysis::report::{FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount},
+    analysis::report::{
+        CloseWaitLeak, FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount, ThreadCount,
+    },
     model::{Session, Tid},
 };
 
@@ -60,6 +62,15 @@ pub(in crate::sink) struct FdLeakFields<'a> {
     fd_limit: Option<u64>,
     eta: Option<String>,
     top_dirs: Vec<PatternObject<'a>>,
+    top_peers: Vec<PeerObject>,
+}
+
+#[derive(Serialize)]
+pub(in crate::sink) struct CloseWaitLeakFields<'a> {
+    count: u64,
+    peak: u64,
+    oldest: Option<String>,
+    threads: Vec<ThreadObject<'a>>,
     top_peers: Vec<PeerObject>,
 }
 
@@ -120,12 +131,6 @@ pub(super) fn fd_near_limit(found: &FdNearLimit) -> FindingFields<'_> {
 
 pub(super) fn fd_exhaustion<'a>(session: &Session, found: &'a FdExhaustion) -> FindingFields<'a> {
     let first = &found.first_failure;
-    let threads = found.threads.iter().map(|row| ThreadObject {
-        tid: row.tid,
-        nid: format!("{:#x}", row.tid.0),
-        thread: known(&row.thread),
-        count: row.count,
-    });
     let unreached = found.unreached_peers.iter().map(|row| UnreachedObject {
         addr: row.remote.addr,
         port: port(row.remote.port),
@@ -140,7 +145,7 @@ pub(super) fn fd_exhaustion<'a>(session: &Session, found: &'a FdExhaustion) -> F
         first_errno: errno::name(first.errno).into_owned(),
         first_tid: first.tid,
         first_thread: first.thread.as_deref().and_then(known),
-        threads: threads.collect(),
+        threads: threads(&found.threads),
         fds_peak: found.fds_peak,
         fd_limit: found.fd_limit,
         kinds: &found.kinds,
@@ -161,6 +166,30 @@ pub(super) fn fd_leak<'a>(session: &Session, found: &'a FdLeak) -> FindingFields
         top_dirs: patterns(&found.top_dirs),
         top_peers: peers(&found.top_peers),
     })
+}
+
+pub(super) fn close_wait_leak<'a>(
+    session: &Session,
+    found: &'a CloseWaitLeak,
+) -> FindingFields<'a> {
+    FindingFields::CloseWaitLeak(CloseWaitLeakFields {
+        count: found.count,
+        peak: found.peak,
+        oldest: found.oldest.map(|at| rfc3339(session, at)),
+        threads: threads(&found.threads),
+        top_peers: peers(&found.top_peers),
+    })
+}
+
+fn threads(rows: &[ThreadCount]) -> Vec<ThreadObject<'_>> {
+    rows.iter()
+        .map(|row| ThreadObject {
+            tid: row.tid,
+            nid: format!("{:#x}", row.tid.0),
+            thread: known(&row.thread),
+            count: row.count,
+        })
+        .collect()
 }
 
 fn patterns(rows: &[(String, u64)]) -> Vec<PatternObject<'_>> {

@@ -12,7 +12,9 @@ use crate::{
 };
 
 use super::super::clock::rfc3339;
-use super::descriptors::{FdBurstFields, FdExhaustionFields, FdLeakFields, FdNearLimitFields};
+use super::descriptors::{
+    CloseWaitLeakFields, FdBurstFields, FdExhaustionFields, FdLeakFields, FdNearLimitFields,
+};
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -76,6 +78,7 @@ pub(super) enum FindingFields<'a> {
     FdNearLimit(FdNearLimitFields<'a>),
     FdExhaustion(Box<FdExhaustionFields<'a>>),
     FdLeak(FdLeakFields<'a>),
+    CloseWaitLeak(CloseWaitLeakFields<'a>),
 }
 
 /// A parent's children of one name.

@@ -95,6 +95,7 @@ fn what_is_not_known_is_null_and_never_left_out() {
         testing::fd_near_limit(),
         testing::fd_exhaustion(),
         testing::fd_leak(),
+        testing::close_wait_leak(),
     ];
     for known in whole {
         let known_keys = keys(&verdict(&session, &known));

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use tracer_common::Role;
 
 use crate::{
-    analysis::report::{FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount, Verdict},
+    analysis::report::{
+        CloseWaitLeak, FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount, Verdict,
+    },
     model::{Endpoint, Session},
 };
 
@@ -181,6 +183,29 @@ pub(super) fn fd_leak(session: &Session, verdict: &Verdict, found: &FdLeak) -> S
     let mut text = "holds more and more descriptors: ".to_owned();
     text.push_str(&fd_leak_since(session, verdict, found));
     content(&mut text, "; gained ", &found.top_peers, &found.top_dirs);
+    duration(&mut text, session, verdict);
+    text
+}
+
+pub(super) fn close_wait_leak(
+    session: &Session,
+    verdict: &Verdict,
+    found: &CloseWaitLeak,
+) -> String {
+    let mut text = format!(
+        "never closes {} that the peer has closed (CLOSE_WAIT), at the peak {}",
+        counted(found.count, "connection"),
+        found.peak
+    );
+    if let Some(oldest) = found.oldest {
+        let at = time_of_day(session, oldest, verdict.last_seen);
+        let _ = write!(text, ", the oldest since {at} UTC");
+    }
+    content(&mut text, ": ", &found.top_peers, &[]);
+    let threads = found.threads.len() as u64;
+    if threads > 1 {
+        let _ = write!(text, "; opened by {}", counted(threads, "thread"));
+    }
     duration(&mut text, session, verdict);
     text
 }
