@@ -18,7 +18,7 @@ pub const MILLIONS_A_SECOND: f64 = 3.0;
 /// What a replay may take, whatever the trace's length.
 pub const MEGABYTES: f64 = 200.0;
 
-/// Writes a trace of so many inputs, which takes some 35 bytes of disk for each, and replays it with
+/// Writes a trace of so many inputs, which takes some 30 bytes of disk for each, and replays it with
 /// the binary that users get.
 pub fn measure(load: &Load, inputs: u64) -> Result<Vec<Figure>> {
     let tracer = build::tracer()?;

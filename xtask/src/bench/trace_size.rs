@@ -1,4 +1,4 @@
-//! Measures how large traces are; it never reads one.
+//! Measures how large traces are, and how fast they are written; it never reads one.
 
 use anyhow::Result;
 
@@ -27,6 +27,12 @@ pub fn measure(load: &Load, inputs: u64) -> Result<Vec<Figure>> {
             name: format!("trace size, {mix}: all by the number of inputs"),
             value: told.number("bytes_per_input")?,
             unit: "bytes/input",
+            target: None,
+        });
+        figures.push(Figure {
+            name: format!("recording, {mix}: speed without the engine"),
+            value: told.speed()?,
+            unit: "million inputs/s",
             target: None,
         });
     }
