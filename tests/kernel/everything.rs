@@ -215,6 +215,14 @@ fn exhausted() -> Result<(), Failed> {
     let opens = watched.exhausted["opens"].as_u64().unwrap_or_default();
     // The runtime of the program itself opens one file when it starts.
     checks.lies(totals, "opens", opens as f64, opens as f64 + 1.0);
+    let told = watched.run.verdict("fd_exhaustion", watched.exhaust);
+    let told = checks.some("exhaustion", told);
+    let calls = json!({ "accept": 3, "dup": 3, "open": 4, "pipe": 3, "socket": 3 });
+    checks.is(told, "calls", calls);
+    checks.is(told, "first_call", "open");
+    checks.is(told, "first_errno", "EMFILE");
+    checks.is(told, "first_tid", watched.exhaust);
+    checks.is(told, "ongoing", false);
     checks.end()
 }
 
