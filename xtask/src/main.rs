@@ -59,7 +59,7 @@ enum Subcommands {
 #[derive(Args)]
 struct TestArguments {
     /// Run only the steps whose names begin so: format, tidy, clippy, tests, fuzz, build, kernel,
-    /// incidents.
+    /// programs.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Run the kernel tests on this kernel instead of the whole matrix; may be given again.

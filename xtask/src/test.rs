@@ -56,10 +56,10 @@ const STEPS: [Step; 7] = [
     },
 ];
 
-/// The name of the step with the real programs of the incidents, and the kernel for it: what differs
+/// The name of the step with real programs, and the kernel for it: what differs
 /// between kernels is what the kernel tests are for.
-const INCIDENTS: &str = "incidents";
-const INCIDENTS_KERNEL: &str = "6.1";
+const PROGRAMS: &str = "programs";
+const PROGRAMS_KERNEL: &str = "6.1";
 
 /// How many steps ended well, and how many did not.
 #[derive(Default)]
@@ -106,20 +106,18 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
         })
         .unwrap_or_else(|error| tally.count(kernel_tests::STEP, Err(error), began));
     }
-    if wanted(INCIDENTS) {
-        eprintln!(
-            "     step {INCIDENTS}: tracer beside the real programs of the incidents, in a VM"
-        );
-        for scenario in [&demo::ZOOKEEPER, &demo::TOMCAT_JARS] {
+    if wanted(PROGRAMS) {
+        eprintln!("     step {PROGRAMS}: tracer beside real programs, in a VM");
+        for scenario in [&demo::ZOOKEEPER, &demo::TOMCAT_JARS, &demo::HEALTHY] {
             let began = Instant::now();
-            let name = format!("{INCIDENTS} {}", scenario.name);
-            tally.count(&name, incident(scenario), began);
+            let name = format!("{PROGRAMS} {}", scenario.name);
+            tally.count(&name, beside_programs(scenario), began);
         }
     }
     if tally.passed + tally.failed == 0 {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
         return Err(anyhow::anyhow!(
-            "the steps are {}, {}, {INCIDENTS}",
+            "the steps are {}, {}, {PROGRAMS}",
             names.join(", "),
             kernel_tests::STEP
         ))
@@ -129,9 +127,9 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
-fn incident(scenario: &Scenario) -> Result<()> {
+fn beside_programs(scenario: &Scenario) -> Result<()> {
     let tracer = build::tracer()?;
-    scenario.run(INCIDENTS_KERNEL, &tracer, "never", Output::Capture)?;
+    scenario.run(PROGRAMS_KERNEL, &tracer, "never", Output::Capture)?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::progress::found;
 use crate::setup::{self, Kernel};
 use crate::vm::{Output, Vm};
 use crate::{build, workspace};
-pub use real::{Scenario, TOMCAT_JARS, ZOOKEEPER};
+pub use real::{HEALTHY, Scenario, TOMCAT_JARS, ZOOKEEPER};
 
 /// What runs inside: starts the programs, and tracer.
 const SCRIPT: &str = include_str!("workloads.sh");
@@ -67,6 +67,8 @@ enum Shown {
     Zookeeper,
     /// The second one with the real Tomcat and Redis, in a virtual machine: some minutes.
     Tomcat,
+    /// Real programs that do a lot and nothing wrong, in a virtual machine: some minutes.
+    Healthy,
 }
 
 /// What the demo shows, and where it is to run.
@@ -115,6 +117,7 @@ fn show(arguments: &Arguments) -> Result<()> {
         Shown::Workloads => None,
         Shown::Zookeeper => Some(&ZOOKEEPER),
         Shown::Tomcat => Some(&TOMCAT_JARS),
+        Shown::Healthy => Some(&HEALTHY),
     };
     if let Some(scenario) = scenario {
         ensure!(

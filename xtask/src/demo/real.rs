@@ -30,8 +30,10 @@ pub struct Scenario {
     pub story: &'static str,
     script: &'static str,
     /// Its Java program's name and source, and what that is compiled with, in the programs' folder.
-    java: (&'static str, &'static str, &'static str),
+    java: Option<(&'static str, &'static str, &'static str)>,
     findings: &'static [Finding],
+    /// Which verdicts are true; any other is a false alarm.
+    is_true: fn(&Value) -> bool,
 }
 
 /// A verdict that tracer must have told last of what it names.
@@ -43,6 +45,12 @@ struct Finding {
     is: fn(&Value) -> bool,
 }
 
+/// The file with the lines that the live watch told.
+const WATCH: &str = "watch.jsonl";
+
+/// The file with what a replay of the flight recorder's dump told.
+const DUMP: &str = "dump.jsonl";
+
 /// The container of the application that misbehaves, in both scenarios, as its script calls it.
 const ZOOKEEPER_SHOP: &str = "5409b0a4d1c2e3f4a5b6c7d8e9f0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8";
 const TOMCAT: &str = "70a3ca7000112233445566778899aabbccddeeff00112233445566778899aabb";
@@ -52,15 +60,17 @@ pub const ZOOKEEPER: Scenario = Scenario {
     name: "zookeeper",
     story: "a real ZooKeeper client whose application was stopped reconnects for ever",
     script: include_str!("zookeeper.sh"),
-    java: (
+    java: Some((
         "ZooKeeperClient",
         include_str!("java/ZooKeeperClient.java"),
         "usr/share/java/zookeeper.jar",
-    ),
+    )),
+    // Whoever asks a server that is not there yet fails, and one that is not ready yet turns all away.
+    is_true: |line| line["rport"] == 2181 || (line["role"] == "server" && line["lport"] == 2181),
     findings: &[
         Finding {
             what: "the thread that flaps: who, where, how, and that no session came about",
-            file: "watch.jsonl",
+            file: WATCH,
             is: |line| {
                 line["verdict"] == "flapping"
                     && line["role"] == "client"
@@ -77,7 +87,7 @@ pub const ZOOKEEPER: Scenario = Scenario {
         },
         Finding {
             what: "the flapping peer, on the server's side",
-            file: "watch.jsonl",
+            file: WATCH,
             is: |line| {
                 line["verdict"] == "flapping"
                     && line["role"] == "server"
@@ -87,7 +97,7 @@ pub const ZOOKEEPER: Scenario = Scenario {
         },
         Finding {
             what: "the owner of the TIME_WAIT sockets",
-            file: "watch.jsonl",
+            file: WATCH,
             is: |line| {
                 line["type"] == "time_wait"
                     && line["container"] == ZOOKEEPER_SHOP
@@ -103,23 +113,58 @@ pub const TOMCAT_JARS: Scenario = Scenario {
     name: "tomcat",
     story: "a real Tomcat opens 228 jars at once, and can no longer reach Redis",
     script: include_str!("tomcat.sh"),
-    java: (
+    java: Some((
         "Shop",
         include_str!("java/Shop.java"),
         "usr/share/tomcat10/lib/servlet-api.jar",
-    ),
+    )),
+    is_true: |line| line["container"] == TOMCAT,
     findings: &[
         Finding {
             what: "the burst of jars",
-            file: "watch.jsonl",
+            file: WATCH,
             is: is_burst_of_jars,
         },
         Finding {
+            what: "the full table, and that Redis could no longer be reached",
+            file: WATCH,
+            is: is_full_table,
+        },
+        Finding {
             what: "the burst of jars in the flight recorder's dump",
-            file: "dump.jsonl",
+            file: DUMP,
             is: is_burst_of_jars,
         },
+        Finding {
+            what: "the full table in the flight recorder's dump",
+            file: DUMP,
+            is: is_full_table,
+        },
     ],
+};
+
+/// Programs that do a lot, and nothing wrong.
+pub const HEALTHY: Scenario = Scenario {
+    name: "healthy",
+    story: "programs that do a lot and nothing wrong: a build, an installation, servers under load",
+    script: include_str!("healthy.sh"),
+    java: None,
+    findings: &[Finding {
+        what: "the client that opens a connection for each request",
+        file: WATCH,
+        is: |line| {
+            line["verdict"] == "churn"
+                && line["role"] == "client"
+                && line["comm"] == "ab"
+                && line["rport"] == 8080
+        },
+    }],
+    // Of the client without keep-alive, and of the same connections on the server's side.
+    is_true: |line| {
+        line["verdict"] == "churn"
+            && ((line["role"] == "client" && line["comm"] == "ab")
+                || (line["role"] == "server" && line["comm"] == "nginx"))
+    },
 };
 
 fn is_burst_of_jars(line: &Value) -> bool {
@@ -130,6 +175,20 @@ fn is_burst_of_jars(line: &Value) -> bool {
         && line["top_dirs"][0]["pattern"]
             .as_str()
             .is_some_and(|pattern| pattern.ends_with("/webapps/shop/WEB-INF/lib/*.jar"))
+}
+
+fn is_full_table(line: &Value) -> bool {
+    let failed = |call: &str| line["calls"][call].as_u64().unwrap_or_default();
+    line["verdict"] == "fd_exhaustion"
+        && line["container"] == TOMCAT
+        && line["fd_limit"] == 512
+        && line["first_errno"] == "EMFILE"
+        && failed("open") > 0
+        && failed("socket") > 0
+        && line["unreached_peers"][0]["port"] == 6379
+        && line["caused_by"]
+            .as_array()
+            .is_some_and(|causes| !causes.is_empty())
 }
 
 /// The share of a group's connections that a side closed.
@@ -169,11 +228,11 @@ impl Scenario {
             String::from_utf8_lossy(&finished.stdout),
             String::from_utf8_lossy(&finished.stderr)
         );
-        let missing = self.missing(&out)?;
+        let wrong = self.wrong(&out)?;
         ensure!(
-            missing.is_empty(),
-            "tracer did not tell {}; what it told is in {}",
-            missing.join(", nor "),
+            wrong.is_empty(),
+            "{}; all that tracer told is in {}",
+            wrong.join("; "),
             out.display()
         );
         Ok(finished)
@@ -186,29 +245,40 @@ impl Scenario {
             .with_context(|| format!("cannot copy {}", tracer.display()))?;
         fs::write(folder.join("real.sh"), COMMON)?;
         fs::write(folder.join(self.name).with_extension("sh"), self.script)?;
-        let (name, source, classes) = self.java;
-        let file = folder.join(name).with_extension("java");
-        fs::write(&file, source)?;
-        let mut javac = Command::new(programs.join(JAVAC));
-        javac.arg("-cp").arg(programs.join(classes));
-        output_of(javac.arg("-d").arg(&folder).arg(file))?;
+        if let Some((name, source, classes)) = self.java {
+            let file = folder.join(name).with_extension("java");
+            fs::write(&file, source)?;
+            let mut javac = Command::new(programs.join(JAVAC));
+            javac.arg("-cp").arg(programs.join(classes));
+            output_of(javac.arg("-d").arg(&folder).arg(file))?;
+        }
         Ok(folder)
     }
 
-    /// What tracer should have said, and did not.
-    fn missing(&self, out: &Path) -> Result<Vec<&'static str>> {
-        let mut missing = Vec::new();
+    /// What tracer should have said and did not, and what it said and should not have.
+    fn wrong(&self, out: &Path) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
         for finding in self.findings {
-            let path = out.join(finding.file);
-            let text = fs::read_to_string(&path)
-                .with_context(|| format!("tracer left no {}", path.display()))?;
-            let mut lines = text
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok());
-            if !lines.any(|line| (finding.is)(&line)) {
-                missing.push(finding.what);
+            if !lines(out, finding.file)?.iter().any(finding.is) {
+                wrong.push(format!("tracer did not tell {}", finding.what));
             }
         }
-        Ok(missing)
+        for line in lines(out, WATCH)? {
+            if line["type"] == "verdict" && !(self.is_true)(&line) {
+                wrong.push(format!("a false alarm: {}", line["text"]));
+            }
+        }
+        Ok(wrong)
     }
+}
+
+/// The lines of one of the files that tracer wrote.
+fn lines(out: &Path, file: &str) -> Result<Vec<Value>> {
+    let path = out.join(file);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("tracer left no {}", path.display()))?;
+    let lines = text.lines().map(serde_json::from_str);
+    lines
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{} holds a line that is no JSON", path.display()))
 }

@@ -32,12 +32,11 @@ fail() { # reason, files that may tell more...
 
 # Waits until a condition holds; looking again is all that the pause is for.
 until_so() { # what is waited for, log that may tell more, condition...
-    what=$1 log=$2 left=1800
+    what=$1 log=$2 last=$(($(date +%s) + 180))
     shift 2
     until "$@"; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || fail "$what: not within three minutes" "$log"
-        sleep 0.1
+        [ "$(date +%s)" -lt $last ] || fail "$what: not within three minutes" "$log"
+        sleep 0.2
     done
 }
 
@@ -55,6 +54,7 @@ prepare_programs() {
     mkdir -p /srv/image/proc /srv/image/dev /srv/image/tmp /srv/image/work
     mount --bind "$PWD" /srv/image/work
     mount -t tmpfs tmpfs /srv/image/tmp
+    cp /etc/passwd /etc/group /srv/image/etc/
     mount --bind /dev /srv/image/dev
     mount -t proc proc /srv/image/proc
 }

@@ -73,13 +73,15 @@ echo "    Tomcat runs: $pool connections to Redis, one of them replaced twice a 
 
 step 'Watching: tracer watch --flight 2m, which keeps the minutes before a fault'
 start_tracer watch --format json --record "$OUT/tomcat.arrows" \
-    --flight 2m --dump-dir "$OUT/dumps" --on fd_burst --dump-after 5s
+    --flight 2m --dump-dir "$OUT/dumps" --on fd_burst,fd_exhaustion --dump-after 5s
 
 step 'A request uses a class for the first time'
-get '?first' >/dev/null
+# Its answer may take long: each class that is missing then is looked for in all jars again.
+get '?first' >/dev/null &
 until_so 'the pool to fail' /tmp/tomcat.log says /tmp/tomcat.log 'redis-pool: java.net.SocketException'
 echo "    The log of Tomcat: $(grep -m1 'redis-pool: java.net.SocketException' /tmp/tomcat.log)"
 until_so 'tracer to name it' "$OUT/watch.jsonl" told fd_burst $tomcat
+until_so 'tracer to name the full table' "$OUT/watch.jsonl" told fd_exhaustion $tomcat
 until_so 'the dump of the minutes before' /tmp/tracer.log says /tmp/tracer.log 'dumped the minutes'
 # Everybody restarts everything, and the evidence is gone.
 kill -9 $runtime

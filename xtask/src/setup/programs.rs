@@ -15,12 +15,14 @@ use crate::progress::Progress;
 const SUITE: &str = "bookworm";
 
 /// The programs themselves; what they depend on comes with them.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 7] = [
     "openjdk-17-jdk-headless",
     "libzookeeper-java",
     "libtomcat10-java",
     "tomcat10-common",
     "redis-server",
+    "nginx-light",
+    "apache2-utils",
 ];
 
 /// Java's compiler in that folder.
@@ -37,7 +39,10 @@ pub fn programs() -> Result<PathBuf> {
     if folder.exists() {
         return Ok(folder);
     }
-    let progress = Progress::start("real programs", "ZooKeeper, Tomcat and Redis from packages");
+    let progress = Progress::start(
+        "real programs",
+        "ZooKeeper, Tomcat, Redis, nginx from packages",
+    );
     let suites = PrivateSuites::open(&cache_dir().join("apt"))?;
     let new = tempfile::tempdir_in(cache_dir())?;
     suites.unpack_root(SUITE, &PACKAGES, new.path())?;
