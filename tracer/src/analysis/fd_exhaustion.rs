@@ -66,6 +66,8 @@ pub(super) struct Exhaustion {
     pub(super) top_peers: Option<Vec<PeerCount>>,
     kinds: Option<BTreeMap<&'static str, u64>>,
     pub(super) unreached: Vec<UnreachedPeer>,
+    /// When a socket was refused last.
+    last_socket: Nanos,
     pub(super) burst: Option<BurstBefore>,
     /// When a descriptor was to be had again after the last failure.
     again: Option<Nanos>,
@@ -108,7 +110,7 @@ impl Refusals {
         });
         exhaustion.add_thread(refusal.tid, refusal.thread);
         exhaustion.failed(refusal.ts, level);
-        exhaustion.count(totals, of_host);
+        exhaustion.count(totals, of_host, refusal.ts);
         begins
     }
 
@@ -149,7 +151,7 @@ impl Refusals {
         }
         let of_host = self.of_host;
         if let Some(exhaustion) = &mut self.current {
-            exhaustion.count(now, of_host);
+            exhaustion.count(now, of_host, at);
             if has_grown {
                 exhaustion.failed(at, level);
             } else if level.fds_net < exhaustion.fds_net_at_last {
@@ -190,6 +192,7 @@ impl Exhaustion {
     ) -> Self {
         Self {
             last: first.at,
+            last_socket: first.at,
             first,
             before,
             of_host_before,
@@ -260,13 +263,17 @@ impl Exhaustion {
         self.again = None;
     }
 
-    fn count(&mut self, totals: [u64; FdSource::COUNT], of_host: u64) {
+    fn count(&mut self, totals: [u64; FdSource::COUNT], of_host: u64, at: Nanos) {
+        let sockets_before = self.failed_calls(FdSource::Socket);
         for (calls, (now, before)) in self.calls.iter_mut().zip(totals.iter().zip(&self.before)) {
             *calls = now.saturating_sub(*before);
         }
         let of_host = of_host.saturating_sub(self.of_host_before);
         let opens = &mut self.calls[FdSource::Open as usize];
         *opens = opens.saturating_add(of_host);
+        if self.failed_calls(FdSource::Socket) > sockets_before {
+            self.last_socket = self.last_socket.max(at);
+        }
     }
 
     /// A descriptor was got, or one was closed.
@@ -318,12 +325,13 @@ impl Exhaustion {
         if self.failed_calls(FdSource::Socket) == 0 {
             return;
         }
-        let (first, again) = (self.first.at, self.again);
+        let (first, last_socket) = (self.first.at, self.last_socket);
         self.unreached.retain_mut(|row| {
             let Some(seen) = peers.get(row.remote).filter(|seen| seen.last > first) else {
                 return true;
             };
-            if row.reached_again.is_none() && again.is_some_and(|again| seen.last >= again) {
+            // What one thread still fails to open says nothing of the sockets that others get.
+            if row.reached_again.is_none() && seen.last > last_socket {
                 row.reached_again = Some(seen.last);
             }
             row.reached_again.is_some()

@@ -303,9 +303,26 @@ fn what_the_process_connects_to_meanwhile_is_reached() {
         rows.map(|row| row.remote.port).collect()
     };
     assert_eq!(unreached(&t), [6379, 9092]);
+    // One socket came about between two that did not.
     t.connect(POOL, 51, "10.0.0.6:9092").established(51);
+    t.refuse_many(POOL, FdSource::Socket, 5, 100.0);
     t.at(7.0);
     assert_eq!(unreached(&t), [6379]);
+}
+
+#[test]
+fn a_peer_is_reached_again_while_others_still_fail_to_open() {
+    let mut t = tomcat(4_096);
+    t.at(5.0).refuse(POOL, FdSource::Socket);
+    t.at(6.0).refuse(LOADER, FdSource::Open);
+    t.at(6.2).connect(POOL, 50, REDIS).established(50);
+    t.at(8.0);
+    let verdict = t.only("fd_exhaustion");
+    let [redis] = exhaustion(&verdict).unreached_peers.as_slice() else {
+        panic!("not one peer");
+    };
+    assert_eq!(redis.remote, endpoint(REDIS));
+    assert_eq!(redis.reached_again, Some(instant(6.2)));
 }
 
 #[test]
