@@ -109,6 +109,7 @@ impl Host {
         })));
         self.fact(HostFact::Descriptors(DescriptorFact {
             pid: Pid(pid),
+            start: None,
             open,
             net: Some(0),
             soft_limit: Some(4_096),

@@ -9,6 +9,7 @@ mod commands;
 mod connections;
 mod everything;
 mod fallback;
+mod identity;
 mod innocents;
 mod list;
 mod overflow;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         commands::tests(),
         connections::tests(),
         everything::tests(),
+        identity::tests(),
         innocents::tests(),
         overflow::tests(),
         recordings::tests(),

@@ -205,6 +205,15 @@ impl Workload {
         self.until("done")
     }
 
+    /// Runs one that takes no steps to its end; gives the pid that it had.
+    pub fn run_to_end(log: &Log, words: &str) -> Result<u32> {
+        let mut started = Self::launch(log, words)?;
+        while started.0.line()?.is_some() {}
+        let status = started.0.child.wait()?;
+        ensure!(status.success(), "{} ended with {status}", started.0.name);
+        Ok(started.pid())
+    }
+
     /// Lets it go on to its end.
     pub fn end(mut self) -> Result<()> {
         self.go()?;

@@ -152,10 +152,12 @@ impl Host {
             user: Some("tomcat".into()),
             ns_pid: Some(17),
             container: Some(names.container.clone()),
+            ..ProcessFact::default()
         })));
         for (pid, open, limit) in [(SERVER, 3_863, 4_096), (900, 61, 65_536), (812, 140, 1_024)] {
             self.fact(HostFact::Descriptors(DescriptorFact {
                 pid: Pid(pid),
+                start: None,
                 open,
                 net: Some(0),
                 soft_limit: Some(limit),

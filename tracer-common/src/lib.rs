@@ -18,7 +18,7 @@ pub use header::{COMM_BYTES, EventHeader, EventKind};
 pub use net::{Role, TcpEvent};
 pub use offsets::Offsets;
 pub use stats::EventStats;
-pub use task::{ARGS_BYTES_MAX, ExitEvent, ProcessCounters, ProcessEvent};
+pub use task::{ARGS_BYTES_MAX, ExitEvent, HOSTNAME_BYTES, ProcessCounters, ProcessEvent};
 
 /// Marks types whose every byte pattern is valid, so that the collector may copy them in and out of
 /// maps and globals.

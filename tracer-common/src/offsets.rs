@@ -66,6 +66,8 @@ offsets! {
     task_nsproxy: "task_struct"."nsproxy",
     task_thread_pid: "task_struct"."thread_pid",
     nsproxy_net: "nsproxy"."net_ns",
+    nsproxy_uts: "nsproxy"."uts_ns",
+    uts_nodename: "uts_namespace"."name.nodename",
     signal_live: "signal_struct"."live",
     pid_level: "pid"."level",
     pid_numbers: "pid"."numbers",

@@ -4,6 +4,9 @@
 
 use crate::{COMM_BYTES, EventHeader, FdKind, FdSource};
 
+/// The longest host name, in bytes (`__NEW_UTS_LEN` in `include/uapi/linux/utsname.h`).
+pub const HOSTNAME_BYTES: usize = 64;
+
 /// The longest command line that a record carries, in bytes.
 pub const ARGS_BYTES_MAX: usize = 512;
 
@@ -31,6 +34,8 @@ pub struct ProcessEvent {
     pub comm: [u8; COMM_BYTES],
     /// The parent's name.
     pub parent_comm: [u8; COMM_BYTES],
+    /// The host name of the process's UTS namespace; ends with the first NUL, if there is one.
+    pub hostname: [u8; HOSTNAME_BYTES],
     /// 1 where the process has just replaced its program, else 0.
     pub is_exec: u8,
     /// 1 where the command line was longer than [`ARGS_BYTES_MAX`], else 0.
@@ -41,7 +46,7 @@ pub struct ProcessEvent {
     pub args_bytes: u32,
 }
 
-const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16 + 16 + 32 + 8);
+const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16 + 16 + 32 + 64 + 8);
 
 /// What a process did since it was first seen; exact, whatever was streamed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ pub struct ProcessCounters {
     pub budget_window_ns: u64,
     /// Descriptor events streamed within that second (kernel half only).
     pub budget_used: u64,
-    /// 1 once a [`ProcessEvent`] has been streamed (kernel half only).
+    /// How far the process is known to the collector: one of [`announced`] (kernel half only).
     pub announced: u64,
 }
 
@@ -98,6 +103,16 @@ impl ProcessCounters {
         self.announced = 0;
         self
     }
+}
+
+/// How far the collector has heard of a process (see [`ProcessCounters::announced`]).
+pub mod announced {
+    /// Not at all.
+    pub const NOT_YET: u64 = 0;
+    /// A [`super::ProcessEvent`] was streamed.
+    pub const INTRODUCED: u64 = 1;
+    /// It has ended, and there was no room to say so: whoever has its pid next is another.
+    pub const ENDED: u64 = 2;
 }
 
 /// The end of a process, with its final counters.

@@ -2,11 +2,13 @@
 //! Never used outside the acting task's own context.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
+    bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated},
 };
 use tracer_common::{
-    ARGS_BYTES_MAX, COMM_BYTES, EventKind, FdSource, ProcessCounters, ProcessEvent, stats::Outcome,
+    ARGS_BYTES_MAX, COMM_BYTES, EventKind, FdSource, HOSTNAME_BYTES, ProcessCounters, ProcessEvent,
+    stats::Outcome,
+    task::announced::{ENDED, INTRODUCED, NOT_YET},
 };
 
 use crate::{
@@ -51,31 +53,50 @@ static NOTHING_YET: ProcessCounters = ProcessCounters::ZERO;
 #[inline(always)]
 pub fn counters(actor: Actor) -> Option<*mut ProcessCounters> {
     let counters = match PROCESSES.get_ptr_mut(actor.pid) {
-        Some(counters) => counters,
-        None => begin(actor.pid)?,
+        Some(counters) if !has_ended(counters) => counters,
+        // Its pid is another's now. Where two threads of that one come here at once, the first event
+        // of one is not counted; an end must have been lost before for that.
+        Some(_) => begin(actor.pid, BPF_ANY)?,
+        // Another thread may be first: then its entry is as good.
+        None => begin(actor.pid, BPF_NOEXIST)?,
     };
     // SAFETY: a map value that the verifier knows of.
-    if unsafe { (*counters).announced } == 0 && introduce(actor, false) {
+    if unsafe { (*counters).announced } == NOT_YET && introduce(actor, false) {
         // SAFETY: as above. Two threads may both introduce their process at first: harmless.
-        unsafe { (*counters).announced = 1 };
+        unsafe { (*counters).announced = INTRODUCED };
     }
     Some(counters)
 }
 
 #[inline(always)]
-fn begin(pid: u32) -> Option<*mut ProcessCounters> {
-    // Another thread may be first: then its entry is as good.
-    let _ = PROCESSES.insert(pid, &NOTHING_YET, u64::from(BPF_NOEXIST));
+fn begin(pid: u32, flags: u32) -> Option<*mut ProcessCounters> {
+    let _ = PROCESSES.insert(pid, &NOTHING_YET, u64::from(flags));
     let counters = PROCESSES.get_ptr_mut(pid)?;
     // SAFETY: a map value that the verifier knows of.
     unsafe { (*counters).start_ns = start_ns(leader(current_task())) };
     Some(counters)
 }
 
-/// The totals of a process that is already known.
+/// The totals of a process that is already known, and has not ended.
 #[inline(always)]
 pub fn known_counters(pid: u32) -> Option<*mut ProcessCounters> {
-    PROCESSES.get_ptr_mut(pid)
+    PROCESSES
+        .get_ptr_mut(pid)
+        .filter(|counters| !has_ended(*counters))
+}
+
+/// Leaves the totals of the running process, which ends, for the collector to find: there was no room
+/// to tell them. Nobody adds to them any more.
+#[inline(always)]
+pub fn keep_for_collector(counters: *mut ProcessCounters) {
+    // SAFETY: a map value that the verifier knows of; the last thread of the process is the only one.
+    unsafe { (*counters).announced = ENDED };
+}
+
+#[inline(always)]
+fn has_ended(counters: *mut ProcessCounters) -> bool {
+    // SAFETY: a map value that the verifier knows of.
+    unsafe { (*counters).announced == ENDED }
 }
 
 /// Whether one more descriptor event of this process may be streamed in this second.
@@ -145,7 +166,10 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
         let task = current_task();
         let leader = leader(task);
         let parent = read_ptr(leader, offset!(task_real_parent));
-        let net = read_ptr(read_ptr(task, offset!(task_nsproxy)), offset!(nsproxy_net));
+        // A task that ends has left its namespaces: then both read as zeros.
+        let nsproxy = read_ptr(task, offset!(task_nsproxy));
+        let net = read_ptr(nsproxy, offset!(nsproxy_net));
+        let uts = read_ptr(nsproxy, offset!(nsproxy_uts));
         // SAFETY: the record was reserved with this very type.
         unsafe {
             let event = &raw mut (*record).event;
@@ -158,6 +182,11 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
             (*event).netns = read(net, offset!(net_inum));
             copy_own_comm(&raw mut (*event).comm, leader);
             copy_own_comm(&raw mut (*event).parent_comm, parent);
+            copy(
+                (&raw mut (*event).hostname).cast(),
+                HOSTNAME_BYTES as u32,
+                uts.wrapping_add(offset!(uts_nodename)),
+            );
             (*event).is_exec = u8::from(is_exec);
             (*event).padding = [0; 2];
             fill_args(record, task);

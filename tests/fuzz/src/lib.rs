@@ -158,6 +158,7 @@ impl Watch {
         for pid in self.engine.take_lookups() {
             let fact = HostFact::Descriptors(DescriptorFact {
                 pid,
+                start: None,
                 open: OPEN,
                 net: None,
                 soft_limit: Some(SOFT_LIMIT),

@@ -28,9 +28,10 @@ fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
                 process::copy_counters(&raw mut (*event).counters, counters);
             }
         });
-        // Without room in the ring the totals stay in the table for the collector to find.
         if streamed {
             let _ = PROCESSES.remove(actor.pid);
+        } else {
+            process::keep_for_collector(counters);
         }
     }
     0

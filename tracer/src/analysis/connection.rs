@@ -8,7 +8,7 @@ use tracer_common::Role;
 
 use crate::model::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, TcpAction, TcpEvent, TcpState, Tid};
 
-use super::{history::Seq, process::ProcessKey};
+use super::{history::Seq, process::ProcessKey, report::Closer};
 
 /// Who connected or accepted, as it was then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,26 @@ pub(super) struct Owner {
     pub(super) thread: Comm,
     /// The process's parent and the process's own name, where both are known.
     pub(super) child_of: Option<(Pid, Comm)>,
+}
+
+impl Owner {
+    /// Whether this is that thread; where only the process is known, any of its threads may be.
+    pub(super) fn is(&self, pid: Pid, tid: Tid) -> bool {
+        self.process.pid() == pid && (self.tid == tid || self.tid.0 == 0)
+    }
+
+    /// This owner as who closed what another had opened.
+    pub(super) fn as_closer(&self, opener: &Self) -> Closer {
+        let name = self.child_of.map(|(_, comm)| comm);
+        let first_thread = (self.tid.0 == self.process.pid().0).then_some(self.thread);
+        Closer {
+            pid: self.process.pid(),
+            comm: name.or(first_thread).unwrap_or_default(),
+            tid: self.tid,
+            thread: self.thread,
+            is_other_process: self.process != opener.process,
+        }
+    }
 }
 
 /// One end of a connection, seen from here.
@@ -80,6 +100,8 @@ pub(super) struct Connection {
     pub(super) close_wait: Option<Nanos>,
     /// When its last descriptor went away.
     pub(super) descriptor_closed: Option<Nanos>,
+    /// By whom, where that is another than its owner; few are.
+    pub(super) closer: Option<Box<Closer>>,
     /// Its row among the ended ones, once it has one.
     pub(super) ended: Option<Seq>,
     /// Whether its process's gauge of open connections counts it.
@@ -110,6 +132,7 @@ impl Connection {
             is_final: false,
             close_wait: None,
             descriptor_closed: None,
+            closer: None,
             ended: None,
             counted_open: false,
             last_event: ts,

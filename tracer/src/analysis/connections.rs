@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use tracer_common::Role;
 
 use crate::model::{
-    Cookie, Endpoint, Nanos, Netns, SockId, SocketRow, TcpAction, TcpEvent, TcpState,
+    Cookie, Endpoint, Nanos, Netns, Pid, SockId, SocketRow, TcpAction, TcpEvent, TcpState, Tid,
 };
 
 use super::{
@@ -57,6 +57,8 @@ pub(super) enum Outcome {
     Ended { seq: Seq, was_open: bool },
     /// An ended connection turned out to have carried more.
     MoreBytes { seq: Seq, tx: u64, rx: u64 },
+    /// An ended connection's descriptor was closed by another than had opened it.
+    ClosedByOther(Seq),
     /// A connect failed.
     Failed(FailedConnect),
     /// An open connection is no longer followed, and its end was not seen.
@@ -131,12 +133,14 @@ impl Connections {
         }
     }
 
-    /// Takes in one event. `owner` tells who acts, and is asked only where that matters.
+    /// Takes in one event of the thread `actor`. `owner` tells who that is, and is asked only where it
+    /// matters.
     pub(super) fn apply(
         &mut self,
         ts: Nanos,
         sock: SockId,
         tcp: &TcpEvent,
+        actor: (Pid, Tid),
         owner: impl FnOnce() -> Option<Owner>,
         outcomes: &mut Vec<Outcome>,
     ) {
@@ -157,9 +161,29 @@ impl Connections {
             }
             None => return,
         };
-        if connection.owner.is_none() {
-            let before = || Some(self.before.get(&connection.cookie)?.owner);
-            connection.owner = owner().or_else(before);
+        let closes = tcp.action == TcpAction::Close;
+        let is_by_other =
+            |owner: &Owner| closes && !owner.is(actor.0, actor.1) && actor.0.known().is_some();
+        if connection.owner.as_ref().is_none_or(is_by_other) {
+            let acting = owner();
+            let before = self.before.get(&connection.cookie).map(|known| known.owner);
+            connection.owner = connection.owner.or(match (acting, before) {
+                // Who held it when watching began has opened it, as far as anybody knows.
+                (Some(acting), Some(before)) if closes && acting.process != before.process => {
+                    Some(before)
+                }
+                (Some(acting), _) => Some(acting),
+                (None, before) => before,
+            });
+            if let (Some(opener), Some(closer)) = (&connection.owner, acting)
+                && is_by_other(opener)
+            {
+                connection.closer = Some(Box::new(closer.as_closer(opener)));
+                if let Some(seq) = connection.ended {
+                    self.ended.set_closer(seq, connection.closer.take());
+                    outcomes.push(Outcome::ClosedByOther(seq));
+                }
+            }
         }
         let (tx, rx) = (connection.tx_bytes, connection.rx_bytes);
         let was_half_closed = connection.close_wait.is_some();
@@ -260,6 +284,7 @@ impl Connections {
             start: connection.start,
             end: at,
             closed_by,
+            closer: connection.closer.take(),
             tx_bytes: connection.tx_bytes,
             rx_bytes: connection.rx_bytes,
             told_by: None,

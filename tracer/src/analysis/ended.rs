@@ -14,7 +14,7 @@ use super::{
     connection::{Owner, Side},
     history::{History, Seq},
     limits,
-    report::Attribution,
+    report::{Attribution, Closer},
 };
 
 /// A connection that ended.
@@ -29,6 +29,8 @@ pub(super) struct EndedConnection {
     pub(super) start: Option<Nanos>,
     pub(super) end: Nanos,
     pub(super) closed_by: Side,
+    /// Who closed its descriptor, where that is another than its owner.
+    pub(super) closer: Option<Box<Closer>>,
     pub(super) tx_bytes: u64,
     pub(super) rx_bytes: u64,
     /// The verdict that tells of it.
@@ -123,6 +125,13 @@ impl Ended {
     pub(super) fn set_bytes(&mut self, seq: Seq, tx: u64, rx: u64) {
         if let Some(row) = self.rows.get_mut(seq) {
             (row.tx_bytes, row.rx_bytes) = (tx, rx);
+        }
+    }
+
+    /// A connection's descriptor was closed by another than its owner.
+    pub(super) fn set_closer(&mut self, seq: Seq, closer: Option<Box<Closer>>) {
+        if let Some(row) = self.rows.get_mut(seq) {
+            row.closer = closer;
         }
     }
 

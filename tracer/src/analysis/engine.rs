@@ -165,9 +165,10 @@ impl Engine {
                     }
                 }
                 let mut outcomes = std::mem::take(&mut self.outcomes);
+                let actor = (event.pid, event.tid);
                 let owner = || processes.owner(event);
                 self.connections
-                    .apply(event.ts, tcp.sock, tcp, owner, &mut outcomes);
+                    .apply(event.ts, tcp.sock, tcp, actor, owner, &mut outcomes);
                 self.account(&outcomes);
                 self.outcomes = outcomes;
             }
@@ -219,6 +220,9 @@ impl Engine {
                     &mut self.connections.ended,
                     &self.thresholds,
                 ),
+                Outcome::ClosedByOther(seq) => {
+                    self.groups.note_closer(seq, &self.connections.ended);
+                }
                 Outcome::Failed(ref failure) => {
                     if let Some(process) = self.processes.get_mut(failure.owner.process) {
                         process.connects_failed += 1;

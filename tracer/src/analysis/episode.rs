@@ -12,7 +12,7 @@ use super::{
     ended::EndedConnection,
     limits,
     process::ProcessKey,
-    report::{Connections, FailingConnects},
+    report::{Closer, Connections, FailingConnects},
     stats::{Peers, Samples, rate_per_min},
 };
 
@@ -128,6 +128,8 @@ pub(super) struct ConnectionsEpisode {
     rx_bytes: u64,
     closed_by_local: u64,
     closed_by_remote: u64,
+    /// Who closed the last connection, as [`Connections::closer`] tells.
+    closer: Option<Closer>,
     /// Failed connects of the same group.
     pub(super) failed: u64,
 }
@@ -157,6 +159,7 @@ impl ConnectionsEpisode {
             rx_bytes: 0,
             closed_by_local: 0,
             closed_by_remote: 0,
+            closer: None,
             failed: 0,
         }
     }
@@ -171,6 +174,9 @@ impl ConnectionsEpisode {
             Side::Local => self.closed_by_local += 1,
             Side::Remote => self.closed_by_remote += 1,
         }
+        if row.closer.is_some() {
+            self.closer = row.closer.as_deref().copied();
+        }
         if matches {
             self.last_match = self.last_match.max(row.end);
         }
@@ -182,14 +188,21 @@ impl ConnectionsEpisode {
         self.rx_bytes = self.rx_bytes.saturating_add(rx);
     }
 
+    /// A connection that was added was closed by another than had opened it.
+    pub(super) fn set_closer(&mut self, closer: Closer) {
+        self.closer = Some(closer);
+    }
+
     /// Numbers of which one changes with whatever is told of it.
     pub(super) fn facts(&self, time_wait_now: u64) -> [u64; 5] {
         let count = self.tries.count;
+        let closer = self.closer.map_or(0, |closer| closer.tid.0);
         [
             count,
             self.tx_bytes,
             self.rx_bytes,
-            self.failed,
+            // Four thousand million failures are beyond any verdict.
+            self.failed ^ u64::from(closer) << 32,
             time_wait_now,
         ]
     }
@@ -209,6 +222,7 @@ impl ConnectionsEpisode {
             rx_bytes: self.rx_bytes,
             closed_by_local: self.closed_by_local,
             closed_by_remote: self.closed_by_remote,
+            closer: self.closer,
             failed: self.failed,
             time_wait_now,
         }

@@ -10,7 +10,7 @@ use super::{
     churn,
     connection::Owner,
     connections::FailedConnect,
-    ended::Ended,
+    ended::{Ended, EndedConnection},
     episode::{ConnectionsEpisode, FailingEpisode},
     failing_connects, flapping,
     group::{Group, GroupKey},
@@ -63,17 +63,7 @@ impl Groups {
             return;
         }
         let end = row.end;
-        let mut keys = [None; 3];
-        match row.role {
-            Role::Client => {
-                for (slot, key) in keys.iter_mut().zip(GroupKey::of_client(&owner, row.remote)) {
-                    *slot = Some(key);
-                }
-            }
-            Role::Server => keys[0] = Some(GroupKey::of_server(&owner, row.local, row.remote)),
-            Role::Unknown => {}
-        }
-        for key in keys.into_iter().flatten() {
+        for key in keys_of(row, &owner).into_iter().flatten() {
             let Some(group) = self.group(key, end) else {
                 continue;
             };
@@ -125,6 +115,30 @@ impl Groups {
                 visit(self, GroupKey::of_server(&owner, local, remote), ended);
             }
             Role::Unknown => {}
+        }
+    }
+
+    /// A connection's descriptor was closed by another than had opened it: the verdict that tells of the
+    /// connection names who, if there is one already.
+    pub(super) fn note_closer(&mut self, seq: Seq, ended: &Ended) {
+        let told = ended
+            .get(seq)
+            .and_then(|row| Some((row, row.owner?, row.told_by?, *row.closer.as_deref()?)));
+        let Some((row, owner, verdict, closer)) = told else {
+            return;
+        };
+        for key in keys_of(row, &owner).into_iter().flatten() {
+            let episodes = self.table.get_mut(&key);
+            let episodes = episodes.map(|group| [&mut group.flapping, &mut group.churn]);
+            let episode = episodes
+                .into_iter()
+                .flatten()
+                .flatten()
+                .find(|episode| episode.tries.verdict == verdict);
+            if let Some(episode) = episode {
+                episode.set_closer(closer);
+                return;
+            }
         }
     }
 
@@ -244,6 +258,21 @@ impl Groups {
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
+}
+
+/// The groups that a connection belongs to, the finest first.
+fn keys_of(row: &EndedConnection, owner: &Owner) -> [Option<GroupKey>; 3] {
+    let mut keys = [None; 3];
+    match row.role {
+        Role::Client => {
+            for (slot, key) in keys.iter_mut().zip(GroupKey::of_client(owner, row.remote)) {
+                *slot = Some(key);
+            }
+        }
+        Role::Server => keys[0] = Some(GroupKey::of_server(owner, row.local, row.remote)),
+        Role::Unknown => {}
+    }
+    keys
 }
 
 /// Adds a connection to a verdict of this group that goes on and is about its like. Returns

@@ -172,9 +172,10 @@ impl Lives {
                 ) {
                     processes.acting(event);
                 }
+                let actor = (event.pid, event.tid);
                 let owner = || processes.owner(event);
                 self.connections
-                    .apply(event.ts, tcp.sock, tcp, owner, &mut self.outcomes);
+                    .apply(event.ts, tcp.sock, tcp, actor, owner, &mut self.outcomes);
                 self.remember();
             }
             EventBody::Fd(_) => {
@@ -218,7 +219,10 @@ impl Lives {
                 Outcome::Failed(failed) => {
                     self.waiting.push_back(Waiting::Failed(Box::new(failed)));
                 }
-                Outcome::Opened { .. } | Outcome::MoreBytes { .. } | Outcome::Lost(_) => {}
+                Outcome::Opened { .. }
+                | Outcome::MoreBytes { .. }
+                | Outcome::ClosedByOther(_)
+                | Outcome::Lost(_) => {}
             }
         }
     }

@@ -31,6 +31,7 @@ pub mod lives;
 mod losses;
 mod pattern;
 mod peers;
+mod place;
 mod process;
 pub mod report;
 pub mod series;

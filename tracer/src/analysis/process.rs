@@ -1,10 +1,13 @@
 //! The table of processes: who each is and what it did in all; never judges it.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use tracer_common::{FdSource, ProcessCounters};
 
 use crate::model::{
-    Comm, DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid, ProcessFact, ProcessSeen, Tid,
+    Ancestor, Comm, DescriptorFact, Event, FdAction, FdEvent, Nanos, Netns, Pid, ProcessFact,
+    ProcessSeen, Tid, is_same_start,
 };
 
 use super::{
@@ -12,12 +15,10 @@ use super::{
     descriptors::Descriptors,
     limits,
     peers::Peers,
+    place::{Place, Shared},
     report::{Identity, ProcessRow},
     thresholds::Thresholds,
 };
-
-/// Two starts that lie nearer are the same: /proc tells them in clock ticks of 10 ms.
-const SAME_START: Nanos = Nanos::from_millis(20);
 
 /// Events of a process may come so late after its end; later ones are of another with its pid.
 const LATE_EVENTS: Nanos = Nanos::from_secs(1);
@@ -47,9 +48,12 @@ pub(super) struct Process {
     exe: Option<String>,
     cmdline: Option<String>,
     user: Option<String>,
-    container: Option<String>,
+    place: Option<Arc<Place>>,
+    hostname: Option<Arc<str>>,
+    netns: Option<Netns>,
     ppid: Option<Pid>,
     parent_comm: Option<Comm>,
+    ancestors: Option<Arc<[Ancestor]>>,
     ended: Option<Nanos>,
     last_activity: Nanos,
     counters: Option<Box<ProcessCounters>>,
@@ -96,9 +100,12 @@ impl Process {
             exe: None,
             cmdline: None,
             user: None,
-            container: None,
+            place: None,
+            hostname: None,
+            netns: None,
             ppid: None,
             parent_comm: None,
+            ancestors: None,
             ended: None,
             last_activity: at,
             counters: None,
@@ -163,11 +170,16 @@ impl Process {
             .is_some_and(|ended| ts.since(ended) > LATE_EVENTS)
     }
 
-    fn introduce(&mut self, seen: &ProcessSeen) {
+    fn introduce(&mut self, seen: &ProcessSeen, shared: &mut Shared) {
         self.changes = self.changes.wrapping_add(1);
         self.start = Some(seen.start);
         self.ns_pid = Some(seen.ns_pid).filter(|ns_pid| *ns_pid != 0);
         self.kernel_comm = seen.comm;
+        self.netns = Some(seen.netns).filter(|netns| netns.0 != 0);
+        self.hostname = shared.hostname(&seen.hostname);
+        if self.ppid != seen.ppid.known() {
+            self.ancestors = None;
+        }
         self.ppid = seen.ppid.known();
         self.parent_comm = Some(seen.parent_comm).filter(|comm| !comm.is_empty());
         if seen.is_exec {
@@ -184,7 +196,7 @@ impl Process {
         }
     }
 
-    fn learn(&mut self, fact: &ProcessFact) {
+    fn learn(&mut self, fact: &ProcessFact, shared: &mut Shared) {
         fn replace<T: Clone>(known: &mut Option<T>, told: Option<&T>) {
             if let Some(told) = told {
                 *known = Some(told.clone());
@@ -196,10 +208,15 @@ impl Process {
         replace(&mut self.comm, fact.comm.as_ref());
         replace(&mut self.exe, fact.exe.as_ref());
         replace(&mut self.cmdline, fact.cmdline.as_ref());
-        replace(&mut self.ppid, fact.ppid.as_ref());
         replace(&mut self.user, fact.user.as_ref());
         replace(&mut self.ns_pid, fact.ns_pid.as_ref());
-        replace(&mut self.container, fact.container.as_ref());
+        replace(&mut self.netns, fact.netns.as_ref());
+        self.place = shared.place(fact).or(self.place.take());
+        // Who has started it stays, even where that has ended and another stands for it.
+        self.ppid = self.ppid.or(fact.ppid);
+        if fact.parents.first().map(|parent| parent.pid) == self.ppid {
+            self.ancestors = shared.ancestors(&fact.parents);
+        }
     }
 
     fn name(&self) -> &str {
@@ -248,6 +265,7 @@ pub(super) struct Processes {
     table: FxHashMap<ProcessKey, Process>,
     current: FxHashMap<Pid, ProcessKey>,
     next_serial: u32,
+    shared: Shared,
     /// Processes forgotten for want of room.
     pub(super) evicted: u64,
     /// Processes that somebody should look up, in the order of asking.
@@ -355,9 +373,10 @@ impl Processes {
         };
         let known = self.table.get(&key)?.start;
         match (known, start) {
-            (Some(known), Some(told)) if told.since(known) > SAME_START => Some(self.add(pid, at)),
+            (Some(known), Some(told)) if is_same_start(known, told) => Some(key),
+            (Some(known), Some(told)) if told > known => Some(self.add(pid, at)),
             // A fact about one that is no more.
-            (Some(known), Some(told)) if known.since(told) > SAME_START => None,
+            (Some(_), Some(_)) => None,
             _ => Some(key),
         }
     }
@@ -367,7 +386,7 @@ impl Processes {
         let key = self.started(event.pid, Some(seen.start), event.ts)?;
         let process = self.table.get_mut(&key)?;
         process.last_activity = process.last_activity.max(event.ts);
-        process.introduce(seen);
+        process.introduce(seen, &mut self.shared);
         process.descriptors.begin_at_zero(event.ts);
         if seen.is_exec {
             process.descriptors.forget_content();
@@ -382,7 +401,7 @@ impl Processes {
             return;
         };
         if let Some(process) = self.table.get_mut(&key) {
-            process.learn(fact);
+            process.learn(fact, &mut self.shared);
         }
     }
 
@@ -393,13 +412,7 @@ impl Processes {
         at: Nanos,
         thresholds: &Thresholds,
     ) -> Option<ProcessKey> {
-        let key = match fact.pid.known() {
-            None => return None,
-            Some(pid) => match self.current.get(&pid) {
-                Some(key) => *key,
-                None => self.add(pid, at),
-            },
-        };
+        let key = self.started(fact.pid, fact.start, at)?;
         let process = self.table.get_mut(&key)?;
         if process.ended.is_none() {
             process.descriptors.learn(fact, at, thresholds);
@@ -461,7 +474,8 @@ impl Processes {
         let Some(process) = self.table.get(&key) else {
             return Some(u32::MAX);
         };
-        (process.parent_comm.is_some() || process.ppid.is_none()).then_some(process.changes)
+        let knows_parent = process.parent_comm.is_some() || process.ancestors.is_some();
+        (knows_parent || process.ppid.is_none()).then_some(process.changes)
     }
 
     /// All that is known of who a process is; only its pid where it was forgotten.
@@ -474,11 +488,19 @@ impl Processes {
         };
         let parent_comm = process
             .parent_comm
+            .or_else(|| {
+                process
+                    .ancestors
+                    .as_ref()?
+                    .first()
+                    .map(|parent| parent.comm)
+            })
             .map(|comm| comm.to_string())
             .or_else(|| {
                 let parent = self.current.get(&process.ppid?)?;
                 Some(self.table.get(parent)?.name().to_owned())
             });
+        let place = process.place.as_deref();
         Identity {
             pid: Some(key.pid),
             ns_pid: process.ns_pid.filter(|ns_pid| *ns_pid != key.pid.0),
@@ -487,9 +509,15 @@ impl Processes {
             exe: process.exe.clone(),
             cmdline: process.cmdline.clone(),
             user: process.user.clone(),
-            container: process.container.clone(),
+            container: place.and_then(|place| place.container.clone()),
+            runtime: place.and_then(|place| place.runtime.clone()),
+            pod_uid: place.and_then(|place| place.pod_uid.clone()),
+            unit: place.and_then(|place| place.unit.clone()),
+            hostname: process.hostname.clone(),
+            netns: process.netns,
             ppid: process.ppid,
             parent_comm,
+            parents: process.ancestors.clone(),
             tid: None,
             thread: None,
             children: None,

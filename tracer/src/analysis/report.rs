@@ -1,10 +1,10 @@
 //! What the engine has to say, as plain values; never how it is shown.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use tracer_common::Role;
 
-use crate::model::{Endpoint, Losses, Nanos, Netns, Pid, Session, Tid};
+use crate::model::{Ancestor, Comm, Endpoint, Losses, Nanos, Netns, Pid, Session, Tid};
 
 /// All that is known at one moment.
 #[derive(Clone, Debug)]
@@ -56,11 +56,23 @@ pub struct Identity {
     /// Its user.
     pub user: Option<String>,
     /// Its container.
-    pub container: Option<String>,
+    pub container: Option<Arc<str>>,
+    /// What runs that container.
+    pub runtime: Option<Arc<str>>,
+    /// The uid of its pod.
+    pub pod_uid: Option<Arc<str>>,
+    /// Its systemd unit.
+    pub unit: Option<Arc<str>>,
+    /// The host name of its UTS namespace; of a pod's process the pod's name.
+    pub hostname: Option<Arc<str>>,
+    /// Its network namespace.
+    pub netns: Option<Netns>,
     /// Its parent.
     pub ppid: Option<Pid>,
     /// Its parent's name.
     pub parent_comm: Option<String>,
+    /// Its parent, its parent's parent and so on, as far as they were looked up.
+    pub parents: Option<Arc<[Ancestor]>>,
     /// The thread, where one thread did it.
     pub tid: Option<Tid>,
     /// The thread's name.
@@ -71,6 +83,22 @@ pub struct Identity {
     pub children: Option<u64>,
     /// Whether the process has ended.
     pub ended: bool,
+}
+
+impl Identity {
+    /// Its parent, its parent's parent and so on, each with its name, which is empty where it is not
+    /// known.
+    pub fn lineage(&self) -> impl Iterator<Item = (Pid, &str)> {
+        let parent = self.ppid.map(|ppid| {
+            let comm = self.parent_comm.as_deref().unwrap_or_default();
+            (ppid, comm)
+        });
+        let further = self.parents.as_deref().and_then(|all| all.get(1..));
+        let further = further.unwrap_or_default().iter();
+        parent
+            .into_iter()
+            .chain(further.map(|ancestor| (ancestor.pid, ancestor.comm.as_str())))
+    }
 }
 
 /// One finding. It keeps its id while it goes on; each change of what is told makes one more update.
@@ -177,10 +205,29 @@ pub struct Connections {
     pub closed_by_local: u64,
     /// Connections that the other side ended.
     pub closed_by_remote: u64,
+    /// Who closed the descriptor of the last connection where that was another thread or process than
+    /// had opened it.
+    pub closer: Option<Closer>,
     /// Connects of the same group that failed meanwhile.
     pub failed: u64,
     /// Its `TIME_WAIT` sockets that the kernel listed last.
     pub time_wait_now: u64,
+}
+
+/// Who closed a connection's last descriptor: a child that inherited it, a process that it was passed
+/// to, or another thread than had opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closer {
+    /// The process.
+    pub pid: Pid,
+    /// Its name; empty where it is not known.
+    pub comm: Comm,
+    /// The thread.
+    pub tid: Tid,
+    /// The thread's name.
+    pub thread: Comm,
+    /// Whether it is another process, not only another thread.
+    pub is_other_process: bool,
 }
 
 /// The distribution of some spans.

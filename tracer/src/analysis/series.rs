@@ -453,7 +453,7 @@ impl SeriesRecorder {
                     let track = self.track(engine, *process);
                     track.closed.add(bucket, 1);
                 }
-                Outcome::MoreBytes { .. } => {}
+                Outcome::MoreBytes { .. } | Outcome::ClosedByOther(_) => {}
             }
         }
     }

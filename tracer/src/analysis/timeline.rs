@@ -59,6 +59,8 @@ pub(super) struct Timeline {
     next_cookie: u64,
     /// False as on a kernel before 5.12.
     pub(super) has_cookies: bool,
+    /// Of the processes that are introduced.
+    pub(super) hostname: &'static str,
     socks: HashMap<u64, Sock>,
     counters: HashMap<u32, ProcessCounters>,
 }
@@ -78,6 +80,7 @@ impl Timeline {
             next_port: 40_000,
             next_cookie: 1,
             has_cookies: true,
+            hostname: "",
             socks: HashMap::new(),
             counters: HashMap::new(),
         };
@@ -280,6 +283,12 @@ impl Timeline {
         self.tcp(sock, Some(by), TcpAction::Close, (state, state), 0)
     }
 
+    /// `close(2)` of the last descriptor by another thread or process than its owner.
+    pub(super) fn closed_by_other(&mut self, by: Who, sock: u64) -> &mut Self {
+        let state = self.socks[&sock].state;
+        self.tcp(sock, Some(by), TcpAction::Close, (state, state), 0)
+    }
+
     /// A whole connection of a client that closes first, `lifetime_ms` long.
     pub(super) fn short_connection(
         &mut self,
@@ -334,6 +343,7 @@ impl Timeline {
             uid: 1_000,
             ns_pid: pid,
             netns: NETNS,
+            hostname: self.hostname.into(),
             comm: Comm::from(comm),
             is_exec,
             cmdline: format!("/usr/bin/{comm} --option"),
@@ -469,6 +479,7 @@ impl Timeline {
         let (net, _) = net_counts(self.counters_of(pid));
         self.fact(HostFact::Descriptors(DescriptorFact {
             pid: Pid(pid),
+            start: None,
             open,
             net: Some(net),
             soft_limit: Some(limit),

@@ -11,14 +11,14 @@ use super::{
 };
 use crate::{
     analysis::Engine,
-    host::lookup::{Lookups, Request},
+    host::lookup::{Introduced, Lookups, Request},
     model::{Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid, decode},
     source::live::{Batch, ProcessTable},
 };
 
 /// What is kept of a process between its introduction and its end.
 struct Known {
-    cgroup_id: u64,
+    introduced: Introduced,
     counters: Option<Box<ProcessCounters>>,
     /// The tick at which its counters were last read.
     read_at: Nanos,
@@ -38,6 +38,8 @@ pub(super) struct Feed {
     recorder: Option<Recorder>,
     flight: Option<FlightRecorder>,
     processes: HashMap<Pid, Known>,
+    /// What ended since the last tick, for the look-ups that are wanted of it then.
+    ended: HashMap<Pid, Introduced>,
     own_netns: Option<Netns>,
     undecodable: u64,
     totals: Option<Totals>,
@@ -66,6 +68,7 @@ impl Feed {
             recorder,
             flight,
             processes: HashMap::new(),
+            ended: HashMap::new(),
             own_netns,
             undecodable: 0,
             totals: None,
@@ -109,16 +112,22 @@ impl Feed {
         self.latest = self.latest.max(event.ts);
         match &event.body {
             EventBody::Process(seen) if self.processes.len() < PROCESSES_MAX => {
-                let cgroup_id = seen.cgroup_id;
                 let known = Known {
-                    cgroup_id,
+                    introduced: Introduced {
+                        start: seen.start,
+                        cgroup_id: seen.cgroup_id,
+                        ppid: seen.ppid,
+                        uid: seen.uid,
+                    },
                     counters: None,
                     read_at: event.ts,
                 };
                 self.processes.insert(event.pid, known);
             }
             EventBody::Exit { .. } => {
-                self.processes.remove(&event.pid);
+                if let Some(known) = self.processes.remove(&event.pid) {
+                    self.ended.insert(event.pid, known.introduced);
+                }
                 if let Some(totals) = &mut self.totals {
                     totals.ended_since.insert(event.pid);
                 }
@@ -194,9 +203,11 @@ impl Feed {
     pub(super) fn tick(&mut self, now: Nanos) {
         self.apply(&Input::Tick(now));
         for pid in self.engine.take_lookups() {
-            let cgroup_id = self.processes.get(&pid).map_or(0, |known| known.cgroup_id);
-            self.request(Request::Process { pid, cgroup_id });
+            let lives = self.processes.get(&pid).map(|known| known.introduced);
+            let introduced = lives.or_else(|| self.ended.get(&pid).copied());
+            self.request(Request::Process { pid, introduced });
         }
+        self.ended.clear();
     }
 
     /// The time that the events have reached, where those up to `drained_to` have been applied. A

@@ -15,6 +15,7 @@ use std::{
 use super::{procfs::DescriptorTable, sock_diag::SockDiagError, world::World};
 use crate::model::{
     DescriptorFact, HostFact, Input, Nanos, Netns, Pid, ProcessFact, SocketRow, TimeWaitListing,
+    is_same_start,
 };
 
 /// How often a descriptor table is counted until the kernel half's count stands still meanwhile.
@@ -36,9 +37,8 @@ pub enum Request {
     Process {
         /// The process.
         pid: Pid,
-        /// Its cgroup, which tells its container when it has ended before it was looked up; 0 where
-        /// that is not known.
-        cgroup_id: u64,
+        /// What it was introduced with, if it was.
+        introduced: Option<Introduced>,
     },
     /// A network namespace whose `TIME_WAIT` sockets are wanted from now on. May be said again at
     /// any time, to add a process.
@@ -48,6 +48,20 @@ pub enum Request {
         /// A process that lives in it.
         pid: Pid,
     },
+}
+
+/// What the kernel half told of a process: it tells this process from another that gets its pid, and
+/// something of it that can be looked up after it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introduced {
+    /// When it started.
+    pub start: Nanos,
+    /// Its cgroup, which tells where it ran.
+    pub cgroup_id: u64,
+    /// Its parent then.
+    pub ppid: Pid,
+    /// Its user.
+    pub uid: u32,
 }
 
 /// What is looked up.
@@ -223,9 +237,12 @@ where
 
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Process { pid, cgroup_id } => {
-                self.look_up_process(pid, cgroup_id);
-                if let Some(fact) = self.count_descriptors(pid) {
+            Request::Process { pid, introduced } => {
+                self.look_up_process(pid, introduced);
+                let is_it = |start| introduced.is_none_or(|it| is_same_start(it.start, start));
+                if let Some(fact) = self.count_descriptors(pid)
+                    && fact.start.is_none_or(is_it)
+                {
                     self.tell(HostFact::Descriptors(fact));
                 }
             }
@@ -233,10 +250,15 @@ where
         }
     }
 
-    fn look_up_process(&mut self, pid: Pid, cgroup_id: u64) {
+    fn look_up_process(&mut self, pid: Pid, introduced: Option<Introduced>) {
         let mut fact = self.world.process(pid);
-        if fact.start.is_none() && fact.container.is_none() && cgroup_id != 0 {
-            fact.container = self.world.container(cgroup_id);
+        if let Some(it) = introduced
+            && !fact
+                .start
+                .is_some_and(|start| is_same_start(it.start, start))
+        {
+            // It has ended, and another may have its pid by now.
+            fact = self.what_is_left(pid, it);
         }
         let nothing = ProcessFact {
             pid,
@@ -247,6 +269,22 @@ where
         }
     }
 
+    /// What can be told of a process that has ended.
+    fn what_is_left(&mut self, pid: Pid, it: Introduced) -> ProcessFact {
+        let place = self.world.place(it.cgroup_id).unwrap_or_default();
+        ProcessFact {
+            pid,
+            start: Some(it.start),
+            user: Some(self.world.user(it.uid)),
+            container: place.container,
+            runtime: place.runtime.map(str::to_owned),
+            pod_uid: place.pod_uid,
+            unit: place.unit,
+            parents: self.world.ancestors(it.ppid, it.start),
+            ..ProcessFact::default()
+        }
+    }
+
     /// Counts a process's descriptors at a moment at which the kernel half's count is known: only
     /// then do both belong together.
     fn count_descriptors(&mut self, pid: Pid) -> Option<DescriptorFact> {
@@ -254,6 +292,7 @@ where
         for _ in 0..COUNT_ATTEMPTS {
             let before = (self.net_of)(pid);
             let DescriptorTable {
+                start,
                 open,
                 soft_limit,
                 hard_limit,
@@ -261,6 +300,7 @@ where
             let stood_still = (self.net_of)(pid) == before;
             last = Some(DescriptorFact {
                 pid,
+                start,
                 open,
                 net: before.filter(|_| stood_still),
                 soft_limit,

@@ -6,8 +6,9 @@ use std::{
     sync::mpsc,
 };
 
+use super::super::cgroup::Place;
 use super::*;
-use crate::model::{Cookie, Endpoint, PortRange, SocketOwner, TcpState};
+use crate::model::{Ancestor, Comm, Cookie, Endpoint, PortRange, SocketOwner, TcpState};
 
 const OWN: Netns = Netns(1);
 const NOW: Nanos = Nanos(77);
@@ -21,7 +22,8 @@ const PORTS: PortRange = PortRange {
 struct FakeWorld {
     processes: HashMap<Pid, ProcessFact>,
     tables: HashMap<Pid, DescriptorTable>,
-    containers: HashMap<u64, String>,
+    places: HashMap<u64, Place>,
+    ancestors: HashMap<Pid, Vec<Ancestor>>,
     before: Vec<SocketOwner>,
     time_wait: Vec<SocketRow>,
     namespaces: HashMap<(Netns, Pid), Vec<SocketRow>>,
@@ -41,8 +43,16 @@ impl World for FakeWorld {
         })
     }
 
-    fn container(&mut self, cgroup_id: u64) -> Option<String> {
-        self.containers.get(&cgroup_id).cloned()
+    fn place(&mut self, cgroup_id: u64) -> Option<Place> {
+        self.places.get(&cgroup_id).cloned()
+    }
+
+    fn user(&self, uid: u32) -> String {
+        format!("user{uid}")
+    }
+
+    fn ancestors(&self, parent: Pid, _start: Nanos) -> Vec<Ancestor> {
+        self.ancestors.get(&parent).cloned().unwrap_or_default()
     }
 
     fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable> {
@@ -106,6 +116,7 @@ fn owner(cookie: u64, port: u16) -> SocketOwner {
 
 fn table(open: u64) -> DescriptorTable {
     DescriptorTable {
+        start: Some(START),
         open,
         soft_limit: Some(4096),
         hard_limit: None,
@@ -130,11 +141,40 @@ fn told<N: FnMut(Pid) -> Option<i64>>(
     inputs
 }
 
+/// When the kernel half says that processes started; /proc cuts it to a clock tick.
+const EXACT_START: Nanos = Nanos(123_456_789_000);
+const START: Nanos = Nanos(123_450_000_000);
+
+/// A process that was never introduced.
+fn stranger(pid: u32) -> Request {
+    Request::Process {
+        pid: Pid(pid),
+        introduced: None,
+    }
+}
+
+/// A process in this cgroup.
 fn process(pid: u32, cgroup_id: u64) -> Request {
     Request::Process {
         pid: Pid(pid),
-        cgroup_id,
+        introduced: Some(Introduced {
+            start: EXACT_START,
+            cgroup_id,
+            ppid: Pid(4),
+            uid: 104,
+        }),
     }
+}
+
+fn running(pid: u32, start: Nanos) -> (Pid, ProcessFact) {
+    let fact = ProcessFact {
+        pid: Pid(pid),
+        start: Some(start),
+        comm: Some("nc".to_owned()),
+        user: Some("root".to_owned()),
+        ..ProcessFact::default()
+    };
+    (Pid(pid), fact)
 }
 
 #[test]
@@ -152,7 +192,7 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
         move |input| sender.send(input).unwrap(),
     )
     .unwrap();
-    assert!(lookups.request(process(5, 0)));
+    assert!(lookups.request(stranger(5)));
     drop(lookups);
 
     let inputs: Vec<_> = inputs.into_iter().collect();
@@ -160,6 +200,7 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
         NOW,
         HostFact::Descriptors(DescriptorFact {
             pid: Pid(5),
+            start: Some(START),
             open: 12,
             net: Some(3),
             soft_limit: Some(4096),
@@ -197,7 +238,7 @@ fn what_does_not_fit_the_queue_is_dropped_and_counted() {
         },
     )
     .unwrap();
-    let taken = [0; 3].map(|_| lookups.request(process(5, 0)));
+    let taken = [0; 3].map(|_| lookups.request(stranger(5)));
     assert_eq!(taken, [true, false, false]);
     assert_eq!(lookups.dropped(), 2);
     go_on.send(()).unwrap();
@@ -231,9 +272,20 @@ fn the_start_tells_ports_and_sockets_from_before() {
 }
 
 #[test]
-fn an_ended_process_still_has_its_container() {
+fn an_ended_process_still_has_its_place_user_and_parents() {
+    let place = Place {
+        container: Some("web".to_owned()),
+        runtime: Some("docker"),
+        pod_uid: Some("1f0a".to_owned()),
+        unit: Some("web.service".to_owned()),
+    };
+    let parents = vec![Ancestor {
+        pid: Pid(4),
+        comm: Comm::from("check.sh"),
+    }];
     let world = FakeWorld {
-        containers: HashMap::from([(99, "web".to_owned())]),
+        places: HashMap::from([(99, place)]),
+        ancestors: HashMap::from([(Pid(4), parents.clone())]),
         ..FakeWorld::default()
     };
     let inputs = told(
@@ -243,17 +295,75 @@ fn an_ended_process_still_has_its_container() {
         |worker| {
             worker.answer(process(5, 99));
             worker.answer(process(6, 98));
-            worker.answer(process(7, 0));
+            worker.answer(stranger(7));
         },
     );
-    let fact = ProcessFact {
-        pid: Pid(5),
-        container: Some("web".to_owned()),
+    let nowhere = ProcessFact {
+        pid: Pid(6),
+        start: Some(EXACT_START),
+        user: Some("user104".to_owned()),
+        parents,
         ..ProcessFact::default()
     };
+    let in_the_container = ProcessFact {
+        pid: Pid(5),
+        container: Some("web".to_owned()),
+        runtime: Some("docker".to_owned()),
+        pod_uid: Some("1f0a".to_owned()),
+        unit: Some("web.service".to_owned()),
+        ..nowhere.clone()
+    };
+    let told = |fact| Input::Host(NOW, HostFact::Process(Box::new(fact)));
+    assert_eq!(inputs, [told(in_the_container), told(nowhere)]);
+}
+
+#[test]
+fn another_process_with_its_pid_is_not_told_for_it() {
+    let other = Nanos::from_secs(200);
+    let world = FakeWorld {
+        processes: HashMap::from([running(5, START), running(6, other)]),
+        tables: HashMap::from([
+            (Pid(5), table(12)),
+            (
+                Pid(6),
+                DescriptorTable {
+                    start: Some(other),
+                    ..table(9)
+                },
+            ),
+        ]),
+        ..FakeWorld::default()
+    };
+    let inputs = told(
+        world,
+        Options::default(),
+        |_| None,
+        |worker| {
+            worker.answer(process(5, 0));
+            worker.answer(process(6, 0));
+            worker.answer(stranger(6));
+        },
+    );
+    let told: Vec<_> = inputs
+        .iter()
+        .map(|input| match input {
+            Input::Host(_, HostFact::Process(fact)) => {
+                (fact.pid.0, fact.start, fact.comm.is_some())
+            }
+            Input::Host(_, HostFact::Descriptors(fact)) => (fact.pid.0, fact.start, false),
+            input => panic!("{input:?}"),
+        })
+        .collect();
     assert_eq!(
-        inputs,
-        [Input::Host(NOW, HostFact::Process(Box::new(fact)))]
+        told,
+        [
+            (5, Some(START), true),
+            (5, Some(START), false),
+            // Only what is left of the one that was asked about, and nothing of the other's table.
+            (6, Some(EXACT_START), false),
+            (6, Some(other), true),
+            (6, Some(other), false),
+        ]
     );
 }
 
@@ -270,7 +380,7 @@ fn a_count_belongs_to_a_net_count_only_where_that_stood_still() {
             Options::default(),
             |_| net_counts.next(),
             |worker| {
-                worker.answer(process(5, 0));
+                worker.answer(stranger(5));
             },
         );
         match inputs.as_slice() {

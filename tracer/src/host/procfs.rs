@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::cgroup;
-use crate::model::{Nanos, Netns, Pid, ProcessFact};
+use crate::model::{Ancestor, Comm, Nanos, Netns, PARENTS_MAX, Pid, ProcessFact, is_same_start};
 
 /// A command line longer than this many bytes is cut, and ends in `…` then. A JVM's class path alone
 /// can be longer than a report is.
@@ -28,6 +28,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// How full a process's descriptor table is, and what it may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorTable {
+    /// When the process started, in clock ticks as [`Procfs::process_fact`] tells it.
+    pub start: Option<Nanos>,
     /// Descriptors in use. Since Linux 6.2 those count too that a call in progress has reserved (a
     /// blocked accept holds one), as they do against the limit.
     pub open: u64,
@@ -101,9 +103,11 @@ impl Procfs {
             .as_deref()
             .and_then(parse_stat)
         {
-            fact.start = Some(Nanos(stat.start_ticks.saturating_mul(self.nanos_per_tick)));
+            let start = self.since_boot(stat.start_ticks);
+            fact.start = Some(start);
             fact.ppid = Some(Pid(stat.ppid));
             fact.comm = Some(stat.comm.to_owned());
+            fact.parents = self.ancestors(Pid(stat.ppid), start);
         }
         if let Some(status) = read_text(&directory, c"status") {
             fact.user = status_values(&status, "Uid:")
@@ -118,10 +122,46 @@ impl Procfs {
         fact.cmdline = read(&directory, c"cmdline", CMDLINE_BYTES_MAX as u64 + 1)
             .ok()
             .and_then(|raw| cmdline(&raw));
-        fact.container = read_text(&directory, c"cgroup")
-            .as_deref()
-            .and_then(cgroup::container_of_process);
+        if let Some(text) = read_text(&directory, c"cgroup") {
+            let place = cgroup::place_of_process(&text);
+            fact.container = place.container;
+            fact.runtime = place.runtime.map(str::to_owned);
+            fact.pod_uid = place.pod_uid;
+            fact.unit = place.unit;
+        }
+        fact.netns = readlinkat(&directory, c"ns/net", Vec::new())
+            .ok()
+            .and_then(|link| netns_link(&link));
         fact
+    }
+
+    /// A parent, its parent and so on, at most [`PARENTS_MAX`]: of a process that started at
+    /// `child_start`.
+    /// A process that has a parent's pid and started after its child is not the parent, but another
+    /// that got the pid; there the list ends, as at one that is gone.
+    #[must_use]
+    pub fn ancestors(&self, parent: Pid, mut child_start: Nanos) -> Vec<Ancestor> {
+        let mut ancestors = Vec::new();
+        let mut next = parent;
+        while let Some(pid) = next.known().filter(|_| ancestors.len() < PARENTS_MAX) {
+            let text = self
+                .open_process(pid)
+                .ok()
+                .and_then(|directory| read_text(&directory, c"stat"));
+            let Some(stat) = text.as_deref().and_then(parse_stat) else {
+                break;
+            };
+            let begun = self.since_boot(stat.start_ticks);
+            if begun > child_start && !is_same_start(begun, child_start) {
+                break;
+            }
+            ancestors.push(Ancestor {
+                pid,
+                comm: Comm::from(stat.comm),
+            });
+            (next, child_start) = (Pid(stat.ppid), begun);
+        }
+        ancestors
     }
 
     /// How full the descriptor table of `pid` is; `None` where the process is gone or is not ours to
@@ -130,12 +170,15 @@ impl Procfs {
     pub fn descriptor_table(&self, pid: Pid) -> Option<DescriptorTable> {
         let directory = self.open_process(pid).ok()?;
         let open = self.count_descriptors(&directory).ok()?;
+        let stat = read_text(&directory, c"stat");
+        let stat = stat.as_deref().and_then(parse_stat);
         let limits = read_text(&directory, c"limits");
         let (soft_limit, hard_limit) = limits
             .as_deref()
             .and_then(parse_open_files_limit)
             .unwrap_or_default();
         Some(DescriptorTable {
+            start: stat.map(|stat| self.since_boot(stat.start_ticks)),
             open,
             soft_limit,
             hard_limit,
@@ -190,8 +233,14 @@ impl Procfs {
         File::open(self.root.join(pid.to_string()).join("ns/net"))
     }
 
+    /// Clock ticks since boot as a time.
+    const fn since_boot(&self, ticks: u64) -> Nanos {
+        Nanos(ticks.saturating_mul(self.nanos_per_tick))
+    }
+
     /// The user's name, or the number where there is none.
-    fn user_name(&self, uid: u32) -> String {
+    #[must_use]
+    pub fn user_name(&self, uid: u32) -> String {
         self.users
             .get(&uid)
             .map_or_else(|| uid.to_string(), ToString::to_string)

@@ -67,15 +67,75 @@ fn who_a_process_is() {
             user: Some("zookeeper".to_owned()),
             ns_pid: Some(9),
             container: Some("web".to_owned()),
+            runtime: Some("lxc".to_owned()),
+            pod_uid: None,
+            unit: None,
+            netns: Some(Netns(4_026_531_840)),
+            parents: Vec::new(),
         }
     );
+}
+
+/// Adds a process that started at this clock tick.
+fn add(tree: &tempfile::TempDir, pid: u32, comm: &str, parent: u32, start_ticks: u64) {
+    let process = tree.path().join(pid.to_string());
+    fs::create_dir_all(&process).unwrap();
+    let between = "1 1 0 -1 0 1 0 0 0 3 1 0 0 20 0 1 0";
+    let stat = format!("{pid} ({comm}) S {parent} {between} {start_ticks} 8646656 1024\n");
+    fs::write(process.join("stat"), stat).unwrap();
+}
+
+fn names(ancestors: &[Ancestor]) -> Vec<(u32, &str)> {
+    ancestors
+        .iter()
+        .map(|ancestor| (ancestor.pid.0, ancestor.comm.as_str()))
+        .collect()
+}
+
+#[test]
+fn parents_are_told_up_to_the_first_process() {
+    let tree = fake_process();
+    add(&tree, 17, "backup.sh", 9, 12_300);
+    add(&tree, 9, "sshd", 1, 500);
+    add(&tree, 1, "systemd", 0, 0);
+    let fact = procfs(&tree).process_fact(Pid(4711));
+    assert_eq!(
+        names(&fact.parents),
+        [(17, "backup.sh"), (9, "sshd"), (1, "systemd")]
+    );
+}
+
+#[test]
+fn what_is_younger_than_its_child_is_not_the_parent() {
+    let tree = fake_process();
+    add(&tree, 17, "backup.sh", 9, 12_300);
+    add(&tree, 9, "another", 1, 12_400);
+    add(&tree, 1, "systemd", 0, 0);
+    let fact = procfs(&tree).process_fact(Pid(4711));
+    assert_eq!(names(&fact.parents), [(17, "backup.sh")]);
+}
+
+#[test]
+fn a_line_of_parents_has_an_end() {
+    let tree = fake_process();
+    for pid in 17..40 {
+        add(&tree, pid, "sh", pid + 1, 100);
+    }
+    add(&tree, 50, "sh", 51, 100);
+    add(&tree, 51, "sh", 50, 100);
+    let procfs = procfs(&tree);
+    let start = Nanos::from_secs(2);
+    assert_eq!(procfs.ancestors(Pid(17), start).len(), PARENTS_MAX);
+    assert_eq!(procfs.ancestors(Pid(38), start).len(), 2);
+    assert_eq!(procfs.ancestors(Pid(50), start).len(), PARENTS_MAX);
+    assert_eq!(procfs.ancestors(Pid(0), start), []);
 }
 
 #[test]
 fn what_is_not_there_is_none() {
     let tree = fake_process();
     let process = tree.path().join("4711");
-    for name in ["stat", "cmdline", "cgroup", "exe", "limits"] {
+    for name in ["stat", "cmdline", "cgroup", "exe", "limits", "ns/net"] {
         fs::remove_file(process.join(name)).unwrap();
     }
     fs::write(process.join("status"), "Uid:\t12345\t0\t0\t0\n").unwrap();
@@ -91,6 +151,7 @@ fn what_is_not_there_is_none() {
     assert_eq!(
         procfs.descriptor_table(Pid(4711)),
         Some(DescriptorTable {
+            start: None,
             open: 4,
             soft_limit: None,
             hard_limit: None
@@ -120,6 +181,7 @@ fn descriptors_and_limits() {
     assert_eq!(
         procfs(&tree).descriptor_table(Pid(4711)),
         Some(DescriptorTable {
+            start: Some(Nanos(123_450_000_000)),
             open: 4,
             soft_limit: Some(4096),
             hard_limit: None

@@ -4,13 +4,13 @@
 use std::io;
 
 use super::{
-    cgroup::Cgroups,
+    cgroup::{Cgroups, Place},
     netns, owners, ports,
     procfs::{DescriptorTable, Procfs},
     session,
     sock_diag::{self, SockDiagError},
 };
-use crate::model::{Nanos, Netns, Pid, PortRange, ProcessFact, SocketOwner, SocketRow};
+use crate::model::{Ancestor, Nanos, Netns, Pid, PortRange, ProcessFact, SocketOwner, SocketRow};
 
 /// What the look-ups can ask.
 pub trait World: Send {
@@ -20,8 +20,14 @@ pub trait World: Send {
     /// Who a process is; every field `None` once it is gone.
     fn process(&mut self, pid: Pid) -> ProcessFact;
 
-    /// The container of the cgroup with this id.
-    fn container(&mut self, cgroup_id: u64) -> Option<String>;
+    /// Where the processes of the cgroup with this id run; `None` also where its names tell nothing.
+    fn place(&mut self, cgroup_id: u64) -> Option<Place>;
+
+    /// The name of the user with this number, or the number.
+    fn user(&self, uid: u32) -> String;
+
+    /// A process that had a child which started then, its parent and so on.
+    fn ancestors(&self, parent: Pid, start: Nanos) -> Vec<Ancestor>;
 
     /// How full a process's descriptor table is; `None` once it is gone.
     fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable>;
@@ -82,10 +88,16 @@ impl World for ThisHost {
         self.procfs.process_fact(pid)
     }
 
-    fn container(&mut self, cgroup_id: u64) -> Option<String> {
-        self.cgroups
-            .container(cgroup_id, session::now())
-            .map(str::to_owned)
+    fn place(&mut self, cgroup_id: u64) -> Option<Place> {
+        self.cgroups.place(cgroup_id, session::now()).cloned()
+    }
+
+    fn user(&self, uid: u32) -> String {
+        self.procfs.user_name(uid)
+    }
+
+    fn ancestors(&self, parent: Pid, start: Nanos) -> Vec<Ancestor> {
+        self.procfs.ancestors(parent, start)
     }
 
     fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable> {

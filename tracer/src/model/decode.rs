@@ -7,7 +7,8 @@ use std::{
 
 use tracer_common::{
     ARGS_BYTES_MAX, COMM_BYTES, EventHeader, EventKind, ExitEvent, FdEvent as RawFd, FdKind,
-    FdSource, PATH_BYTES_MAX, ProcessCounters, ProcessEvent, Role, TcpEvent as RawTcp,
+    FdSource, HOSTNAME_BYTES, PATH_BYTES_MAX, ProcessCounters, ProcessEvent, Role,
+    TcpEvent as RawTcp,
     fd::path_form,
     net::{AF_INET, AF_INET6},
 };
@@ -339,6 +340,7 @@ fn process(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
     let netns = Netns(fields.u32()?);
     let comm = fields.comm()?;
     let parent_comm = fields.comm()?;
+    let hostname = text(fields.bytes(HOSTNAME_BYTES)?).into_boxed_str();
     let is_exec = fields.u8()? != 0;
     let args_cut = fields.u8()? != 0;
     fields.bytes(2)?;
@@ -359,6 +361,7 @@ fn process(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
         uid,
         ns_pid,
         netns,
+        hostname,
         comm,
         is_exec,
         cmdline,

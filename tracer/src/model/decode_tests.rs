@@ -290,11 +290,25 @@ fn every_field_of_a_process() {
         uid: 104,
         ns_pid: 9,
         netns: Netns(4_026_532_281),
+        hostname: "shop-7d4f9c-x2x8k".into(),
         comm: Comm::from("java"),
         is_exec: true,
         cmdline: "java -cp /opt/a b Main".to_owned(),
     };
     assert_eq!(process_of(&sample::process(args.len()), args), expected);
+}
+
+#[test]
+fn a_host_name_may_fill_its_room_or_not_be_known() {
+    let hostname = |hostname| {
+        let record = ProcessEvent {
+            hostname,
+            ..sample::process(0)
+        };
+        process_of(&record, b"").hostname
+    };
+    assert_eq!(*hostname([b'x'; 64]), *"x".repeat(64));
+    assert_eq!(*hostname([0; 64]), *"");
 }
 
 #[test]

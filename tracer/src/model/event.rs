@@ -232,6 +232,9 @@ pub struct ProcessSeen {
     pub ns_pid: u32,
     /// Its network namespace.
     pub netns: Netns,
+    /// The host name of its UTS namespace; empty where it is not known. Of a pod's process it is the
+    /// pod's name.
+    pub hostname: Box<str>,
     /// Its name: that of its first thread.
     pub comm: Comm,
     /// Whether it has just replaced its program.

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use tracer_common::ProcessCounters;
 
-use super::{Cookie, Endpoint, Nanos, Netns, Pid, TcpState};
+use super::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, TcpState};
 
 /// One looked-up fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,29 @@ pub enum HostFact {
     TimeWait(TimeWaitListing),
     /// The range that the kernel takes ephemeral ports from.
     EphemeralPorts(PortRange),
+}
+
+/// How many ancestors of a process are told at most. Between a container's program and the first
+/// process of its host lie four to six.
+pub const PARENTS_MAX: usize = 8;
+
+/// Two starts that lie nearer are the same: /proc tells them in clock ticks of 10 ms.
+const SAME_START: Nanos = Nanos::from_millis(20);
+
+/// An ancestor of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ancestor {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: Comm,
+}
+
+/// Whether two starts that were told of one pid, one of them perhaps by /proc, are those of the same
+/// process.
+#[must_use]
+pub const fn is_same_start(one: Nanos, other: Nanos) -> bool {
+    one.since(other).0 <= SAME_START.0 && other.since(one).0 <= SAME_START.0
 }
 
 /// Who a process is, from /proc. A field is `None` where it could not be read (the process may
@@ -51,6 +74,16 @@ pub struct ProcessFact {
     pub ns_pid: Option<u32>,
     /// Its container's id, where it runs in one.
     pub container: Option<String>,
+    /// What runs that container, where its cgroup's name tells.
+    pub runtime: Option<String>,
+    /// The uid of the pod that it belongs to.
+    pub pod_uid: Option<String>,
+    /// The systemd unit that it belongs to.
+    pub unit: Option<String>,
+    /// Its network namespace.
+    pub netns: Option<Netns>,
+    /// Its parent, its parent's parent and so on, at most [`PARENTS_MAX`]; empty where not known.
+    pub parents: Vec<Ancestor>,
 }
 
 /// How full a process's descriptor table is.
@@ -58,6 +91,8 @@ pub struct ProcessFact {
 pub struct DescriptorFact {
     /// The process.
     pub pid: Pid,
+    /// When it started, where that was read together with the rest.
+    pub start: Option<Nanos>,
     /// Open descriptors when this was read.
     pub open: u64,
     /// The kernel half's net count (got less closed) at the same moment, where it has one: with it

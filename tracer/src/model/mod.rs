@@ -17,8 +17,8 @@ pub use event::{
     TcpEvent, TcpState,
 };
 pub use host::{
-    DescriptorFact, HostFact, ListingChange, PortRange, ProcessFact, SocketOwner, SocketRow,
-    TimeWaitListing,
+    Ancestor, DescriptorFact, HostFact, ListingChange, PARENTS_MAX, PortRange, ProcessFact,
+    SocketOwner, SocketRow, TimeWaitListing, is_same_start,
 };
 pub use ids::{Comm, Cookie, Nanos, Netns, Pid, SockId, Tid};
 pub use input::{HookState, Input, Losses, Selection, Session};

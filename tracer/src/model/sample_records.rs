@@ -5,8 +5,8 @@
 use std::slice;
 
 use tracer_common::{
-    COMM_BYTES, EventHeader, EventKind, ExitEvent, FdEvent, FdKind, FdSource, ProcessCounters,
-    ProcessEvent, Role, TcpEvent,
+    COMM_BYTES, EventHeader, EventKind, ExitEvent, FdEvent, FdKind, FdSource, HOSTNAME_BYTES,
+    ProcessCounters, ProcessEvent, Role, TcpEvent,
     net::{AF_INET, state},
 };
 
@@ -42,6 +42,13 @@ pub(super) fn comm(name: &str) -> [u8; COMM_BYTES] {
     let mut comm = [0; COMM_BYTES];
     comm[..name.len()].copy_from_slice(name.as_bytes());
     comm
+}
+
+/// A host name as the kernel keeps it.
+pub(super) fn hostname(name: &str) -> [u8; HOSTNAME_BYTES] {
+    let mut hostname = [0; HOSTNAME_BYTES];
+    hostname[..name.len()].copy_from_slice(name.as_bytes());
+    hostname
 }
 
 /// IPv4 in the first bytes, as the kernel half puts it.
@@ -115,6 +122,7 @@ pub(super) fn process(args_bytes: usize) -> ProcessEvent {
         netns: 4_026_532_281,
         comm: comm("java"),
         parent_comm: comm("catalina.sh"),
+        hostname: hostname("shop-7d4f9c-x2x8k"),
         is_exec: 1,
         args_cut: 0,
         padding: [0; 2],

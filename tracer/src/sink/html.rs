@@ -150,7 +150,7 @@ fn card(report: &Report, verdict: &Verdict) -> Card {
         label: sentence::label(&verdict.finding),
         who: sentence::who(&verdict.who),
         says: sentence::says(session, verdict),
-        container: verdict.who.container.as_deref().map(shown),
+        container: sentence::place(&verdict.who),
         state: if verdict.ongoing {
             "still going on"
         } else {

@@ -17,9 +17,10 @@ use crate::{
 };
 
 use self::lines::{
-    ClosedByObject, ConnectionsFields, EndLine, EventsObject, EvictedObject, FailingConnectsFields,
-    FindingFields, GroupObject, HookObject, PeerObject, ProcessFields, ProcessLine,
-    SelectionObject, StartLine, StatsLine, ThreadFields, TimeWaitLine, VerdictLine, known,
+    ClosedByObject, CloserObject, ConnectionsFields, EndLine, EventsObject, EvictedObject,
+    FailingConnectsFields, FindingFields, GroupObject, HookObject, PeerObject, ProcessFields,
+    ProcessLine, SelectionObject, StartLine, StatsLine, ThreadFields, TimeWaitLine, VerdictLine,
+    known,
 };
 use super::{clock::rfc3339, completeness::is_complete, errno, sentence};
 
@@ -59,6 +60,7 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
         ),
         process: ProcessFields::new(session, who),
         thread: ThreadFields::new(who),
+        netns: who.netns,
         children: who.children,
         group: who.children.map(|processes| GroupObject {
             ppid: who.ppid,
@@ -90,6 +92,7 @@ pub fn process(session: &Session, at: Nanos, row: &ProcessRow) -> String {
         kind: "process",
         ts: rfc3339(session, at),
         process: ProcessFields::new(session, &row.who),
+        netns: row.who.netns,
         connects: row.connects,
         connects_failed: row.connects_failed,
         accepts: row.accepts,
@@ -199,6 +202,12 @@ fn connections(found: &Connections) -> FindingFields<'_> {
             local: share(found.closed_by_local, closed),
             remote: share(found.closed_by_remote, closed),
         },
+        closer: found.closer.as_ref().map(|closer| CloserObject {
+            pid: closer.pid,
+            comm: known(closer.comm.as_str()),
+            tid: closer.tid,
+            thread: known(closer.thread.as_str()),
+        }),
         failed: found.failed,
         time_wait_now: found.time_wait_now,
     })

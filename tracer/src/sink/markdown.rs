@@ -91,7 +91,7 @@ fn processes(text: &mut String, report: &Report) {
         return;
     }
     let selection = &report.session.selection;
-    let mut columns = vec![("Process", "---"), ("Container", "---")];
+    let mut columns = vec![("Process", "---"), ("Container or unit", "---")];
     if selection.tcp {
         columns
             .extend(["Connects", "Failed", "Accepts", "Ended", "Live"].map(|name| (name, "--:")));
@@ -109,10 +109,10 @@ fn processes(text: &mut String, report: &Report) {
 fn process_cells(row: &ProcessRow, tcp: bool, fds: bool) -> Vec<String> {
     let name = sentence::process(&row.who.comm, row.who.pid);
     let ended = if row.who.ended { " (ended)" } else { "" };
-    let container = row.who.container.as_deref();
+    let place = sentence::place(&row.who);
     let mut cells = vec![
         code(&name) + ended,
-        container.map_or_else(|| "not known, or none".to_owned(), code),
+        place.map_or_else(|| "not known, or none".to_owned(), |place| code(&place)),
     ];
     if tcp {
         let counts = [

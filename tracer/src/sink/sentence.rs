@@ -11,7 +11,7 @@ use std::{
 use tracer_common::Role;
 
 use crate::{
-    analysis::report::{Connections, FailingConnects, Finding, Identity, Spread, Verdict},
+    analysis::report::{Closer, Connections, FailingConnects, Finding, Identity, Spread, Verdict},
     model::{Endpoint, Nanos, Pid, Session},
 };
 
@@ -66,6 +66,12 @@ pub(super) fn who(who: &Identity) -> String {
         );
     }
     text
+}
+
+/// The container that a process runs in, or the unit where it runs in none.
+pub(super) fn place(who: &Identity) -> Option<String> {
+    let place = who.container.as_deref().or(who.unit.as_deref());
+    place.map(|place| Escaped(place).to_string())
 }
 
 /// A process, such as `java[4711]`.
@@ -235,6 +241,9 @@ fn connections(
     if let Some(share) = percent(closed, local.saturating_add(remote)) {
         let _ = write!(text, ", {side} closes first ({share})");
     }
+    if let Some(closer) = &found.closer {
+        closed_by(&mut text, verdict, closer);
+    }
     if found.failed > 0 {
         let _ = write!(
             text,
@@ -251,6 +260,22 @@ fn connections(
         }
     }
     text
+}
+
+/// Appends who closed the descriptor: of another process always, of another thread where the sentence is
+/// about one.
+fn closed_by(text: &mut String, verdict: &Verdict, closer: &Closer) {
+    if closer.is_other_process {
+        let name = process(closer.comm.as_str(), Some(closer.pid));
+        let _ = write!(text, ", its descriptor closed by {name}");
+    } else if verdict.who.tid.is_some() {
+        let name = Escaped(closer.thread.as_str());
+        let _ = write!(
+            text,
+            ", its descriptor closed by thread {name}[{}]",
+            closer.tid
+        );
+    }
 }
 
 fn failing_connects(session: &Session, verdict: &Verdict, found: &FailingConnects) -> String {

@@ -172,23 +172,41 @@ pub(super) fn known_of(
     session: &Session,
     who: &Identity,
 ) -> impl Iterator<Item = (&'static str, String)> {
-    let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());
+    let escaped = |text: Option<&str>| text.map(|text| Escaped(text).to_string());
+    let container = who.container.as_deref().map(|container| {
+        let runtime = who.runtime.as_deref();
+        let runtime = runtime.map(|runtime| format!(" ({})", Escaped(runtime)));
+        format!("{}{}", Escaped(container), runtime.unwrap_or_default())
+    });
+    // The host's own name says nothing new.
+    let hostname = who.hostname.as_deref();
+    let hostname = hostname.filter(|hostname| *hostname != session.host);
+    let pod = who.pod_uid.as_deref().map(|uid| {
+        let name = hostname.map(|name| format!("{}, ", Escaped(name)));
+        format!("{}uid {}", name.unwrap_or_default(), Escaped(uid))
+    });
+    let hostname = hostname.filter(|_| pod.is_none());
     let pid_inside = who
         .ns_pid
         .map(|ns_pid| format!("{ns_pid} in its own pid namespace"));
-    let parent = who
-        .ppid
-        .map(|ppid| sentence::process(who.parent_comm.as_deref().unwrap_or_default(), Some(ppid)));
+    let parents: Vec<_> = who
+        .lineage()
+        .map(|(pid, comm)| sentence::process(comm, Some(pid)))
+        .collect();
+    let parents = (!parents.is_empty()).then(|| parents.join(" ← "));
     let started = who
         .start
         .map(|start| format!("{} UTC", date_and_time(session, start)));
     [
-        ("exe", escaped(&who.exe)),
-        ("cmdline", escaped(&who.cmdline)),
-        ("container", escaped(&who.container)),
+        ("exe", escaped(who.exe.as_deref())),
+        ("cmdline", escaped(who.cmdline.as_deref())),
+        ("container", container),
+        ("pod", pod),
+        ("unit", escaped(who.unit.as_deref())),
+        ("hostname", escaped(hostname)),
         ("pid", pid_inside),
-        ("user", escaped(&who.user)),
-        ("parent", parent),
+        ("user", escaped(who.user.as_deref())),
+        ("parent", parents),
         ("started", started),
     ]
     .into_iter()
@@ -453,7 +471,7 @@ mod tests {
             verdict.who.exe.clone_from(&hostile);
             verdict.who.cmdline.clone_from(&hostile);
             verdict.who.user.clone_from(&hostile);
-            verdict.who.container.clone_from(&hostile);
+            verdict.who.container = hostile.as_deref().map(Into::into);
             verdict.who.parent_comm = hostile;
         }
         report.session.host = "\u{9b}31m".to_owned();

@@ -8,10 +8,10 @@ use tracer_common::{EventKind, EventStats, Role};
 
 use crate::{
     analysis::report::{
-        Attribution, Connections, Evicted, FailingConnects, FdBurst, Finding, Identity, ProcessRow,
-        Report, Spread, TimeWaitRow, Verdict,
+        Attribution, Closer, Connections, Evicted, FailingConnects, FdBurst, Finding, Identity,
+        ProcessRow, Report, Spread, TimeWaitRow, Verdict,
     },
-    model::{Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
+    model::{Ancestor, Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
 
 pub(super) use descriptors::{close_wait_leak, fd_exhaustion, fd_leak, fd_near_limit};
@@ -85,8 +85,25 @@ pub(super) fn tomcat() -> Identity {
         ),
         user: Some("tomcat".into()),
         container: Some("3f2a9c81d0b7".into()),
-        ppid: Some(Pid(1)),
-        parent_comm: Some("systemd".into()),
+        runtime: Some("containerd".into()),
+        pod_uid: Some("1f0a2c3d-4e5f-6071-8293-a4b5c6d7e8f9".into()),
+        unit: None,
+        hostname: Some("shop-7d4f9c-x2x8k".into()),
+        netns: Some(Netns(4_026_532_281)),
+        ppid: Some(Pid(4_700)),
+        parent_comm: Some("catalina.sh".into()),
+        parents: Some(
+            [
+                (4_700, "catalina.sh"),
+                (4_650, "containerd-shim"),
+                (1, "systemd"),
+            ]
+            .map(|(pid, comm)| Ancestor {
+                pid: Pid(pid),
+                comm: comm.into(),
+            })
+            .into(),
+        ),
         tid: Some(Tid(4713)),
         thread: Some("Catalina-utilit".into()),
         children: None,
@@ -145,6 +162,13 @@ pub(super) fn flapping() -> Verdict {
             rx_bytes: 1_517,
             closed_by_local: 35,
             closed_by_remote: 2,
+            closer: Some(Closer {
+                pid: Pid(4_711),
+                comm: "java".into(),
+                tid: Tid(4_790),
+                thread: "http-nio-8080-e".into(),
+                is_other_process: false,
+            }),
             failed: 4,
             time_wait_now: 31,
         }),
@@ -173,6 +197,7 @@ pub(super) fn flapping_server() -> Verdict {
             rx_bytes: 0,
             closed_by_local: 2,
             closed_by_remote: 35,
+            closer: None,
             failed: 0,
             time_wait_now: 0,
         }),
@@ -189,6 +214,8 @@ pub(super) fn churn() -> Verdict {
             Identity {
                 pid: Some(Pid(5_000)),
                 comm: "python3".into(),
+                ppid: Some(Pid(4_990)),
+                parent_comm: Some("cron".into()),
                 ended: true,
                 ..Identity::default()
             },
@@ -210,6 +237,13 @@ pub(super) fn churn() -> Verdict {
                 rx_bytes: 737_280,
                 closed_by_local: 600,
                 closed_by_remote: 0,
+                closer: Some(Closer {
+                    pid: Pid(5_002),
+                    comm: "worker".into(),
+                    tid: Tid(5_002),
+                    thread: "worker".into(),
+                    is_other_process: true,
+                }),
                 failed: 0,
                 time_wait_now: 1,
             }),

@@ -463,6 +463,14 @@ columns! {
     cgroup_id: U64,
     /// The container's id.
     container: Listed,
+    /// What runs the container.
+    runtime: Listed,
+    /// The pod's uid.
+    pod_uid: Listed,
+    /// The systemd unit.
+    unit: Listed,
+    /// The host name of the process's UTS namespace; of a pod's process the pod's name.
+    hostname: Listed,
     /// The executable.
     exe: Listed,
     /// The command line, arguments joined by spaces.

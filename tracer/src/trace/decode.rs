@@ -11,9 +11,9 @@ use super::{
     names::{COUNTERS, Items, LOSSES, RowKind, counters_from_array, losses_from_array},
 };
 use crate::model::{
-    Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, HostFact, Input,
-    Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact, ProcessSeen, SockId, SocketOwner,
-    SocketRow, TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing,
+    Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent,
+    HostFact, Input, Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact, ProcessSeen,
+    SockId, SocketOwner, SocketRow, TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing,
 };
 
 /// Processes, and listed sockets, that a trace can make us remember: far beyond what a host has,
@@ -96,7 +96,10 @@ impl Decoder {
             RowKind::HostTimeWait => self.time_wait(row, false)?,
             RowKind::HostTimeWaitChanged => self.time_wait(row, true)?,
             RowKind::HostEphemeralPorts => HostFact::EphemeralPorts(ephemeral_ports(row)?),
-            RowKind::Counter | RowKind::TimeWaitSocket | RowKind::TimeWaitSocketGone => {
+            RowKind::Counter
+            | RowKind::Parent
+            | RowKind::TimeWaitSocket
+            | RowKind::TimeWaitSocketGone => {
                 return Err("it is an item of nothing");
             }
         };
@@ -314,6 +317,7 @@ fn seen(row: Row<'_>) -> Result<EventBody, &'static str> {
         uid: batch.uid.get(r).ok_or("it has no user")?,
         ns_pid: batch.ns_pid.get(r).unwrap_or_default(),
         netns: netns(row)?,
+        hostname: batch.hostname.get(r).unwrap_or_default().into(),
         comm: comm(&batch.comm, r),
         is_exec: batch.is_exec.get(r).unwrap_or_default(),
         cmdline: batch.cmdline.get(r).unwrap_or_default().to_owned(),
@@ -333,6 +337,21 @@ fn process(row: Row<'_>) -> Result<ProcessFact, &'static str> {
         user: text(&batch.user),
         ns_pid: batch.ns_pid.get(r),
         container: text(&batch.container),
+        runtime: text(&batch.runtime),
+        pod_uid: text(&batch.pod_uid),
+        unit: text(&batch.unit),
+        netns: batch.netns.get(r).map(Netns),
+        parents: row.items().filter_map(parent).collect::<Result<_, _>>()?,
+    })
+}
+
+/// `None` is an item that a newer version may have added.
+fn parent(item: Row<'_>) -> Option<Result<Ancestor, &'static str>> {
+    (item.batch.kind.get(item.at)? == RowKind::Parent).then(|| {
+        Ok(Ancestor {
+            pid: Pid(pid(item)?),
+            comm: comm(&item.batch.comm, item.at),
+        })
     })
 }
 
@@ -340,6 +359,7 @@ fn descriptors(row: Row<'_>) -> Result<DescriptorFact, &'static str> {
     let Row { batch, at: r, .. } = row;
     Ok(DescriptorFact {
         pid: Pid(pid(row)?),
+        start: batch.start.get(r).map(Nanos),
         open: batch.fds_open.get(r).ok_or("it has no descriptors")?,
         net: batch.fds_net.get(r),
         soft_limit: batch.fd_limit.get(r),

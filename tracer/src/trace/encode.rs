@@ -138,6 +138,9 @@ impl Encoder {
         rows.ns_pid.set(row, seen.ns_pid);
         rows.netns.set(row, seen.netns.0);
         rows.comm.set(row, seen.comm.as_str());
+        if !seen.hostname.is_empty() {
+            rows.hostname.set(row, &seen.hostname);
+        }
         rows.is_exec.set(row, seen.is_exec);
         rows.cmdline.set(row, &seen.cmdline);
     }
@@ -176,12 +179,26 @@ impl Encoder {
         rows.user.set_opt(row, process.user.as_deref());
         rows.ns_pid.set_opt(row, process.ns_pid);
         rows.container.set_opt(row, process.container.as_deref());
+        rows.runtime.set_opt(row, process.runtime.as_deref());
+        rows.pod_uid.set_opt(row, process.pod_uid.as_deref());
+        rows.unit.set_opt(row, process.unit.as_deref());
+        rows.netns.set_opt(row, process.netns.map(|netns| netns.0));
+        if process.parents.is_empty() {
+            return;
+        }
+        for parent in &process.parents {
+            let row = rows.begin(RowKind::Parent, at);
+            rows.pid.set(row, parent.pid.0);
+            rows.comm.set(row, parent.comm.as_str());
+        }
+        set_items(rows, row);
     }
 
     fn descriptors(&mut self, at: u64, table: &DescriptorFact) {
         let rows = &mut self.rows;
         let row = rows.begin(RowKind::HostDescriptors, at);
         rows.pid.set(row, table.pid.0);
+        rows.start.set_opt(row, table.start.map(|start| start.0));
         rows.fds_open.set(row, table.open);
         rows.fds_net.set_opt(row, table.net);
         rows.fd_limit.set_opt(row, table.soft_limit);

@@ -56,6 +56,8 @@ pub(super) enum RowKind {
     HostEphemeralPorts,
     /// An item: a number with a name.
     Counter,
+    /// An item: a process's parent, or that one's, and so on.
+    Parent,
     /// An item: a socket that is listed.
     TimeWaitSocket,
     /// An item: a socket that is no longer listed.
@@ -63,7 +65,7 @@ pub(super) enum RowKind {
 }
 
 impl RowKind {
-    const OTHERS: [Self; 14] = [
+    const OTHERS: [Self; 15] = [
         Self::Tick,
         Self::Losses,
         Self::LossesChanged,
@@ -78,6 +80,7 @@ impl RowKind {
         Self::Counter,
         Self::TimeWaitSocket,
         Self::TimeWaitSocketGone,
+        Self::Parent,
     ];
 
     const fn name(self) -> &'static str {
@@ -95,6 +98,7 @@ impl RowKind {
             Self::HostTimeWaitChanged => "host_time_wait_changed",
             Self::HostEphemeralPorts => "host_ephemeral_ports",
             Self::Counter => "counter",
+            Self::Parent => "parent",
             Self::TimeWaitSocket => "time_wait_socket",
             Self::TimeWaitSocketGone => "time_wait_socket_gone",
         }

@@ -80,6 +80,7 @@ fn process(pid: u32) -> Input {
             uid: 0,
             ns_pid: pid,
             netns: Netns(1),
+            hostname: "shop-07".into(),
             comm: Comm::from("java"),
             is_exec: false,
             cmdline: String::new(),
@@ -238,6 +239,7 @@ fn a_process_keeps_what_is_its_own() {
             }))),
             host(HostFact::Descriptors(DescriptorFact {
                 pid,
+                start: None,
                 open: 1,
                 net: None,
                 soft_limit: None,

@@ -7,9 +7,10 @@ use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
 
 use super::names::{COUNTERS, LOSSES, counters_from_array, losses_from_array};
 use crate::model::{
-    Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, HostFact, Input,
-    Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact, ProcessSeen, SockId, SocketOwner,
-    SocketRow, TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing,
+    Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent,
+    HostFact, Input, Nanos, Netns, PARENTS_MAX, Path, PathForm, Pid, PortRange, ProcessFact,
+    ProcessSeen, SockId, SocketOwner, SocketRow, TcpAction, TcpEvent, TcpState, Tid,
+    TimeWaitListing,
 };
 
 fn select<T: Clone + std::fmt::Debug + 'static>(from: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -124,8 +125,9 @@ fn fd() -> impl Strategy<Value = EventBody> {
 
 fn seen() -> impl Strategy<Value = EventBody> {
     let numbers = (nanos(), any::<u64>(), any::<[u32; 4]>());
-    (numbers, comm(), comm(), any::<bool>(), text()).prop_map(
-        |((start, cgroup_id, numbers), comm, parent_comm, is_exec, cmdline)| {
+    let texts = (text(), text());
+    (numbers, comm(), comm(), any::<bool>(), texts).prop_map(
+        |((start, cgroup_id, numbers), comm, parent_comm, is_exec, (cmdline, hostname))| {
             EventBody::Process(ProcessSeen {
                 start,
                 cgroup_id,
@@ -134,6 +136,7 @@ fn seen() -> impl Strategy<Value = EventBody> {
                 uid: numbers[1],
                 ns_pid: numbers[2],
                 netns: Netns(numbers[3]),
+                hostname: hostname.into(),
                 comm,
                 is_exec,
                 cmdline,
@@ -171,13 +174,24 @@ fn process() -> impl Strategy<Value = HostFact> {
         prop::option::of(text()),
         prop::option::of(text()),
     );
+    let place = (
+        prop::option::of(text()),
+        prop::option::of(text()),
+        prop::option::of(text()),
+    );
     let numbers = (
         any::<u32>(),
         prop::option::of(nanos()),
         prop::option::of(any::<u32>()),
         prop::option::of(any::<u32>()),
+        prop::option::of(any::<u32>()),
     );
-    (texts, numbers).prop_map(|(texts, numbers)| {
+    let parent = (any::<u32>(), comm()).prop_map(|(pid, comm)| Ancestor {
+        pid: Pid(pid),
+        comm,
+    });
+    let parents = prop::collection::vec(parent, 0..=PARENTS_MAX);
+    (texts, place, numbers, parents).prop_map(|(texts, place, numbers, parents)| {
         HostFact::Process(Box::new(ProcessFact {
             pid: Pid(numbers.0),
             start: numbers.1,
@@ -188,6 +202,11 @@ fn process() -> impl Strategy<Value = HostFact> {
             user: texts.3,
             ns_pid: numbers.3,
             container: texts.4,
+            runtime: place.0,
+            pod_uid: place.1,
+            unit: place.2,
+            netns: numbers.4.map(Netns),
+            parents,
         }))
     })
 }
@@ -206,15 +225,16 @@ fn socket() -> impl Strategy<Value = SocketRow> {
 fn fact() -> impl Strategy<Value = HostFact> {
     let number = || prop::option::of(any::<u64>());
     let descriptors = (
-        any::<u32>(),
+        (any::<u32>(), prop::option::of(nanos())),
         any::<u64>(),
         prop::option::of(any::<i64>()),
         number(),
         number(),
     )
-        .prop_map(|(pid, open, net, soft_limit, hard_limit)| {
+        .prop_map(|((pid, start), open, net, soft_limit, hard_limit)| {
             HostFact::Descriptors(DescriptorFact {
                 pid: Pid(pid),
+                start,
                 open,
                 net,
                 soft_limit,

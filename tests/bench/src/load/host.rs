@@ -7,9 +7,9 @@ use std::{
 };
 
 use tracer::model::{
-    Comm, Cookie, DescriptorFact, Event, EventBody, FdAction, FdEvent, HostFact, Input, Losses,
-    Nanos, Netns, Path, PathForm, Pid, ProcessFact, ProcessSeen, SockId, SocketRow, TcpAction,
-    TcpEvent, TcpState, Tid, TimeWaitListing,
+    Ancestor, Comm, Cookie, DescriptorFact, Event, EventBody, FdAction, FdEvent, HostFact, Input,
+    Losses, Nanos, Netns, Path, PathForm, Pid, ProcessFact, ProcessSeen, SockId, SocketRow,
+    TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing,
 };
 use tracer_common::{EventKind, FdKind, FdSource, ProcessCounters};
 
@@ -241,7 +241,7 @@ impl Host {
             let program = &process.program;
             let fact = ProcessFact {
                 pid,
-                start: Some(Nanos(process.start.0 / 10_000_000 * 10_000_000)),
+                start: Some(fact_start(process.start)),
                 comm: Some(program.comm.to_owned()),
                 exe: Some(program.exe.to_owned()),
                 cmdline: Some(program.cmdline.clone()),
@@ -249,10 +249,25 @@ impl Host {
                 user: Some(program.user.to_owned()),
                 ns_pid: None,
                 container: program.container.map(str::to_owned),
+                runtime: program.container.map(|_| "containerd".to_owned()),
+                pod_uid: None,
+                unit: None,
+                netns: Some(NETNS),
+                parents: vec![
+                    Ancestor {
+                        pid: program.parent.0,
+                        comm: Comm::from(program.parent.1),
+                    },
+                    Ancestor {
+                        pid: Pid(1),
+                        comm: Comm::from("systemd"),
+                    },
+                ],
             };
             told.push_back(Input::Host(now, HostFact::Process(Box::new(fact))));
             let fact = DescriptorFact {
                 pid,
+                start: Some(fact_start(process.start)),
                 open: process.open(),
                 net: Some(process.fds_net()),
                 soft_limit: Some(program.limit),
@@ -330,6 +345,7 @@ impl Host {
             uid: program.uid,
             ns_pid: thread.pid.0,
             netns: NETNS,
+            hostname: "shop-07".into(),
             comm: Comm::from(program.comm),
             is_exec: true,
             cmdline: program.cmdline.clone(),
@@ -438,4 +454,10 @@ impl Host {
             stats.counted_only += 1;
         }
     }
+}
+
+/// A start as /proc tells it: cut to a clock tick.
+fn fact_start(start: Nanos) -> Nanos {
+    const TICK_NS: u64 = 10_000_000;
+    Nanos(start.0 / TICK_NS * TICK_NS)
 }

@@ -3,8 +3,7 @@
 use std::{
     ffi::CString,
     fs::{self, File},
-    io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
+    io,
     net::{TcpListener, TcpStream},
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
     os::unix::net::UnixStream,
@@ -16,15 +15,11 @@ use io_uring::{IoUring, opcode, types};
 use rustix::{
     event::{EventfdFlags, epoll, eventfd},
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
-    net::{
-        RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        recvmsg, sendmsg,
-    },
     pipe::pipe,
 };
 use serde_json::json;
 
-use super::stage::Stage;
+use super::{handover, stage::Stage};
 
 /// What is opened: there everywhere, readable by everybody.
 const FILE: &str = "/proc/self/stat";
@@ -201,29 +196,8 @@ fn owned(result: i64) -> Result<OwnedFd> {
 
 /// Sends a descriptor from one socket to another, and lets go of what was received.
 fn pass(to: &UnixStream, from: &UnixStream, file: &File) -> Result<()> {
-    let fds = [file.as_fd()];
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut outgoing = SendAncillaryBuffer::new(&mut room);
-    ensure!(
-        outgoing.push(SendAncillaryMessage::ScmRights(&fds)),
-        "no room for the descriptor"
-    );
-    sendmsg(
-        from,
-        &[IoSlice::new(b"x")],
-        &mut outgoing,
-        SendFlags::empty(),
-    )?;
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut incoming = RecvAncillaryBuffer::new(&mut room);
-    let mut byte = [0];
-    recvmsg(
-        to,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut incoming,
-        RecvFlags::empty(),
-    )?;
-    // Dropping the buffer closes what came in it.
+    handover::send(from, file.as_fd())?;
+    handover::receive(to)?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 mod client;
 mod fds;
 mod files;
+mod handover;
 mod processes;
 mod server;
 mod stage;
@@ -58,6 +59,11 @@ enum Part {
     Spawn(processes::Spawn),
     /// Run children that each open and close many files, as compilers do.
     Compile(processes::Compile),
+    /// Accept connections and let another process close them. Tells who that is.
+    HandOver(handover::HandOver),
+    /// Close what is passed over standard input, for the part before.
+    #[command(hide = true)]
+    ClosePassed,
     /// Say whether the kernel has `io_uring`: exit code 0, or 1.
     HasIoUring,
 }
@@ -88,6 +94,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Part::Fds(fds) => fds.run(&stage)?,
         Part::Spawn(spawn) => spawn.run(&stage)?,
         Part::Compile(compile) => compile.run(&stage)?,
+        Part::HandOver(hand_over) => hand_over.run(&stage)?,
+        Part::ClosePassed => handover::close_passed()?,
         Part::HasIoUring => {
             let found = fds::has_io_uring();
             return Ok(if found {

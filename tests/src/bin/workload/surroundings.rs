@@ -1,12 +1,20 @@
-//! What a workload runs in: a time limit, a descriptor limit, a network namespace; it never changes
-//! anything outside its own process.
+//! What a workload runs in: a time limit, a descriptor limit, namespaces, a cgroup; outside its own
+//! process it never changes anything but that it makes that cgroup.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
+    system::sethostname,
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
@@ -28,6 +36,12 @@ pub struct Surroundings {
     /// In the network namespace of this process
     #[arg(long, global = true, value_name = "PID")]
     netns_of: Option<u32>,
+    /// In a UTS namespace of its own, by this host name
+    #[arg(long, global = true, value_name = "NAME")]
+    hostname: Option<String>,
+    /// In this cgroup, a path below the mount of cgroup v2, which is made if need be
+    #[arg(long, global = true, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -45,6 +59,21 @@ impl Surroundings {
                 },
             )
             .context("cannot set the limit of descriptors")?;
+        }
+        if let Some(path) = &self.cgroup {
+            let folder = Path::new("/sys/fs/cgroup").join(path);
+            fs::create_dir_all(&folder)
+                .and_then(|()| fs::write(folder.join("cgroup.procs"), process::id().to_string()))
+                .with_context(|| format!("cannot enter {}", folder.display()))?;
+        }
+        if let Some(name) = &self.hostname {
+            // SAFETY: unsharing the host name invalidates no memory and no descriptor.
+            unsafe { unshare_unsafe(UnshareFlags::NEWUTS) }
+                .and_then(|()| sethostname(name.as_bytes()))
+                .context("cannot have a host name of its own")?;
+        }
+        if self.cgroup.is_some() || self.hostname.is_some() {
+            return run_anew();
         }
         if self.new_netns || self.no_network {
             // SAFETY: unsharing the network invalidates no memory and no descriptor.
@@ -65,6 +94,24 @@ impl Surroundings {
         }
         Ok(())
     }
+}
+
+/// Runs this program anew in the cgroup and with the host name that this process has by now, as container
+/// runtimes and systemd do: a process that is watched is there from its program's begin. Returns only
+/// where that fails.
+fn run_anew() -> Result<()> {
+    let mut words = env::args_os();
+    let name = words.next().unwrap_or_default();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--cgroup" || word == "--hostname" {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    let mut command = process::Command::new(env::current_exe()?);
+    Err(command.arg0(name).args(kept).exec()).context("cannot run this program anew")
 }
 
 /// Sets `IFF_UP` on `lo`, as `ip link set lo up` does (netdevice(7)).

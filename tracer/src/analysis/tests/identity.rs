@@ -1,12 +1,27 @@
 //! Who processes are: what is known, kept, and not mixed up.
 
 use crate::{
-    analysis::timeline::{Timeline, Who, instant, who},
-    model::{HostFact, Pid, ProcessFact},
+    analysis::{
+        report::Identity,
+        timeline::{NETNS, Timeline, Who, instant, who},
+    },
+    model::{Ancestor, DescriptorFact, HostFact, Nanos, Pid, ProcessFact},
 };
 
 const JAVA: Who = who(50, 50, "java");
 const SERVER: &str = "10.0.0.9:2181";
+
+fn ancestor(pid: u32, comm: &str) -> Ancestor {
+    Ancestor {
+        pid: Pid(pid),
+        comm: comm.into(),
+    }
+}
+
+/// The parent and whoever is before it.
+fn lineage(who: &Identity) -> Vec<(u32, &str)> {
+    who.lineage().map(|(pid, comm)| (pid.0, comm)).collect()
+}
 
 fn fact(pid: u32) -> ProcessFact {
     ProcessFact {
@@ -17,6 +32,9 @@ fn fact(pid: u32) -> ProcessFact {
         user: Some("tomcat".to_owned()),
         ns_pid: Some(7),
         container: Some("0123456789ab".to_owned()),
+        runtime: Some("docker".to_owned()),
+        ppid: Some(Pid(1)),
+        parents: vec![ancestor(1, "systemd")],
         ..ProcessFact::default()
     }
 }
@@ -142,4 +160,149 @@ fn each_process_is_asked_about_once() {
     assert_eq!(t.engine.take_lookups(), [Pid(50), Pid(60)]);
     t.established(1).connect(JAVA, 3, SERVER);
     assert_eq!(t.engine.take_lookups(), []);
+}
+
+#[test]
+fn where_it_runs_is_told() {
+    let mut t = Timeline::new();
+    t.hostname = "shop-7d4f9c-x2x8k";
+    t.process(50, "java", (40, "catalina.sh"));
+    t.fact(HostFact::Process(Box::new(ProcessFact {
+        runtime: Some("containerd".to_owned()),
+        pod_uid: Some("1f0a2c3d".to_owned()),
+        unit: Some("tomcat.service".to_owned()),
+        ..fact(50)
+    })));
+    let who = &t.report().processes[0].who;
+    assert_eq!(who.container.as_deref(), Some("0123456789ab"));
+    assert_eq!(who.runtime.as_deref(), Some("containerd"));
+    assert_eq!(who.pod_uid.as_deref(), Some("1f0a2c3d"));
+    assert_eq!(who.unit.as_deref(), Some("tomcat.service"));
+    assert_eq!(who.hostname.as_deref(), Some("shop-7d4f9c-x2x8k"));
+    assert_eq!(who.netns, Some(NETNS));
+}
+
+#[test]
+fn what_a_later_look_up_does_not_know_stays() {
+    let mut t = Timeline::new();
+    t.process(50, "java", (1, "systemd"))
+        .fact(HostFact::Process(Box::new(fact(50))))
+        .fact(HostFact::Process(Box::new(ProcessFact {
+            pid: Pid(50),
+            ..ProcessFact::default()
+        })));
+    let who = &t.report().processes[0].who;
+    assert_eq!(who.container.as_deref(), Some("0123456789ab"));
+    assert_eq!(lineage(who), [(1, "systemd")]);
+}
+
+#[test]
+fn parents_are_told_as_far_as_they_are_known() {
+    let mut t = Timeline::new();
+    t.process(50, "nc", (40, "check.sh"));
+    assert_eq!(lineage(&t.report().processes[0].who), [(40, "check.sh")]);
+    let parents = vec![
+        ancestor(40, "check.sh"),
+        ancestor(30, "sshd"),
+        ancestor(1, "systemd"),
+    ];
+    t.fact(HostFact::Process(Box::new(ProcessFact {
+        ppid: Some(Pid(40)),
+        parents,
+        ..fact(50)
+    })));
+    let whole = [(40, "check.sh"), (30, "sshd"), (1, "systemd")];
+    assert_eq!(lineage(&t.report().processes[0].who), whole);
+    t.exit(50, "nc");
+    assert_eq!(lineage(&t.report().processes[0].who), whole);
+}
+
+#[test]
+fn who_started_it_stays_its_parent() {
+    let mut t = Timeline::new();
+    t.process(50, "nc", (40, "check.sh"));
+    // check.sh has ended meanwhile.
+    t.fact(HostFact::Process(Box::new(fact(50))));
+    let who = &t.report().processes[0].who;
+    assert_eq!(who.ppid, Some(Pid(40)));
+    assert_eq!(lineage(who), [(40, "check.sh")]);
+}
+
+#[test]
+fn one_that_never_was_introduced_has_the_parent_that_proc_tells() {
+    let mut t = Timeline::new();
+    t.fact(HostFact::Process(Box::new(fact(50))));
+    let who = &t.report().processes[0].who;
+    assert_eq!(who.parent_comm.as_deref(), Some("systemd"));
+    assert_eq!(lineage(who), [(1, "systemd")]);
+}
+
+#[test]
+fn a_program_started_by_another_parent_has_that_one() {
+    let mut t = Timeline::new();
+    t.process(50, "sh", (1, "systemd"))
+        .fact(HostFact::Process(Box::new(fact(50))));
+    t.exec(50, "daemon", (7, "supervisor"), instant(0.0));
+    assert_eq!(lineage(&t.report().processes[0].who), [(7, "supervisor")]);
+}
+
+fn descriptors(start: Option<Nanos>, open: u64) -> HostFact {
+    HostFact::Descriptors(DescriptorFact {
+        pid: Pid(50),
+        start,
+        open,
+        net: Some(0),
+        soft_limit: Some(1_024),
+        hard_limit: None,
+    })
+}
+
+#[test]
+fn the_table_of_one_that_is_no_more_is_not_the_next_ones() {
+    let mut t = Timeline::new();
+    t.process(50, "old", (1, "init")).exit(50, "old");
+    t.at(5.0).process(50, "new", (1, "init"));
+    t.fact(descriptors(Some(instant(0.0)), 900));
+    let open = |t: &Timeline| {
+        let rows = t.report().processes;
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.who.comm.clone(), row.fds_open))
+            .collect();
+        told
+    };
+    let told = open(&t);
+    assert_eq!(told, [("old".to_owned(), None), ("new".to_owned(), None)]);
+    t.fact(descriptors(Some(instant(5.0)), 7));
+    let told = open(&t);
+    assert_eq!(
+        told,
+        [("old".to_owned(), None), ("new".to_owned(), Some(7))]
+    );
+}
+
+#[test]
+fn a_pid_used_again_is_another_process_even_where_its_end_was_lost() {
+    let mut t = Timeline::new();
+    t.process(50, "old", (1, "init"));
+    t.counters_of(50).start_ns = instant(0.0).0;
+    t.counters_of(50).connects = 3;
+    t.read_counters(50);
+    // Another program by the same pid, of which only its counters have come so far.
+    t.at(5.0);
+    t.counters_of(50).start_ns = instant(4.5).0;
+    t.counters_of(50).connects = 1;
+    t.read_counters(50);
+    let rows = t.report().processes;
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.who.start, row.who.ended, row.connects))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some(instant(0.0)), true, 3),
+            (Some(instant(4.5)), false, 1)
+        ]
+    );
 }

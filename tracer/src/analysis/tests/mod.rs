@@ -3,6 +3,7 @@
 mod bursts;
 mod churn;
 mod close_wait;
+mod closers;
 mod compare;
 mod exhaustion;
 mod failing;

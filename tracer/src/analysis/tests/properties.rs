@@ -137,6 +137,7 @@ fn tasks() -> impl Strategy<Value = EventBody> {
             uid: 0,
             ns_pid: 1,
             netns: Netns(1),
+            hostname: "shop-07".into(),
             comm: Comm::from("nc"),
             is_exec,
             cmdline: String::new(),
@@ -165,6 +166,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         (0..4_u32, numbers(), prop::option::of(nets())).prop_map(|(pid, open, net)| {
             HostFact::Descriptors(DescriptorFact {
                 pid: Pid(pid),
+                start: None,
                 open,
                 net,
                 soft_limit: Some(open),

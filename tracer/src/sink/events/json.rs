@@ -58,6 +58,7 @@ pub fn event(session: &Session, event: &Event, comm: &str) -> String {
                 uid: seen.uid,
                 cgroup_id: seen.cgroup_id,
                 netns: seen.netns.0,
+                hostname: known(&seen.hostname),
                 cmdline: known(&seen.cmdline),
                 is_exec: seen.is_exec,
             }),
@@ -202,6 +203,7 @@ struct ProcessSeenFields<'a> {
     uid: u32,
     cgroup_id: u64,
     netns: u32,
+    hostname: Option<&'a str>,
     cmdline: Option<&'a str>,
     is_exec: bool,
 }

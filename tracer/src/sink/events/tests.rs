@@ -69,6 +69,7 @@ fn events() -> Vec<Event> {
     let seen = ProcessSeen {
         start: at(6_000),
         cgroup_id: 6_021,
+        hostname: "shop-7d4f9c-x2x8k".into(),
         ppid: Pid(4_700),
         parent_comm: Comm::from("catalina.sh"),
         uid: 104,

@@ -192,7 +192,7 @@ fn process(series: &ProcessSeries) -> Process {
     });
     Process {
         name: sentence::process(&series.who.comm, series.who.pid),
-        container: series.who.container.as_deref().map(shown),
+        container: sentence::place(&series.who),
         verdicts: series.verdicts.clone(),
         limit: series.fd_limit,
         ended: series.ended,
@@ -244,7 +244,7 @@ fn verdicts(session: &Session, report: &Report) -> Vec<VerdictRow> {
             name: verdict.finding.name(),
             label: sentence::label(&verdict.finding),
             who: sentence::who(&verdict.who),
-            container: verdict.who.container.as_deref().map(shown),
+            container: sentence::place(&verdict.who),
             from_ms: unix_millis(session, verdict.first_seen),
             to_ms: unix_millis(session, verdict.last_seen),
             ongoing: verdict.ongoing,
@@ -268,7 +268,7 @@ fn process_rows(report: &Report) -> Vec<ProcessCells> {
             .get(&(row.who.pid, row.who.start))
             .copied()
             .unwrap_or(0),
-        container: row.who.container.as_deref().map(shown),
+        container: sentence::place(&row.who),
         user: row.who.user.as_deref().map(shown),
         connects: row.connects,
         failed: row.connects_failed,
@@ -292,7 +292,7 @@ fn sockets(rows: &[TimeWaitRow]) -> (Vec<Owner>, Vec<SocketCells>) {
         let owner = Owner {
             name: row.who.pid.map(|_| table::owner(row)),
             thread: row.who.thread.as_deref().map(shown),
-            container: row.who.container.as_deref().map(shown),
+            container: sentence::place(&row.who),
             found_by: table::found_by(row),
         };
         let index = *indices.entry(owner).or_insert_with_key(|owner| {

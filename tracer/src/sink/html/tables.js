@@ -2,7 +2,9 @@
 
 /** Of an id or a command line; the whole is in the cell's title, and is what the filter looks at. */
 const cut = (length) => (text) => (text.length > length ? `${text.slice(0, length)}…` : text);
-const container = { label: "Container", absent: "not known, or none", cut: cut(12) };
+/** Of a container the digits that its runtime shows; a unit's name is for people. */
+const cutPlace = (text) => cut(/^[0-9a-f]{13,}$/.test(text) ? 12 : 32)(text);
+const container = { label: "Container or unit", absent: "not known, or none", cut: cutPlace };
 
 const FIRST_ROWS = 50;
 const MORE_ROWS = 500;

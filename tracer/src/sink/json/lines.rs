@@ -8,7 +8,7 @@ use tracer_common::{EventKind, EventStats};
 
 use crate::{
     analysis::report::Identity,
-    model::{Losses, Pid, Session, Tid},
+    model::{Losses, Netns, Pid, Session, Tid},
 };
 
 use super::super::clock::rfc3339;
@@ -57,6 +57,7 @@ pub(super) struct VerdictLine<'a> {
     pub(super) process: ProcessFields<'a>,
     #[serde(flatten)]
     pub(super) thread: ThreadFields<'a>,
+    pub(super) netns: Option<Netns>,
     pub(super) children: Option<u64>,
     pub(super) group: Option<GroupObject<'a>>,
     pub(super) first_seen: String,
@@ -72,7 +73,7 @@ pub(super) struct VerdictLine<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum FindingFields<'a> {
-    Connections(ConnectionsFields),
+    Connections(ConnectionsFields<'a>),
     FailingConnects(FailingConnectsFields),
     FdBurst(FdBurstFields<'a>),
     FdNearLimit(FdNearLimitFields<'a>),
@@ -99,8 +100,13 @@ pub(in crate::sink) struct ProcessFields<'a> {
     pub(super) cmdline: Option<&'a str>,
     pub(super) user: Option<&'a str>,
     pub(super) container: Option<&'a str>,
+    pub(super) runtime: Option<&'a str>,
+    pub(super) pod_uid: Option<&'a str>,
+    pub(super) unit: Option<&'a str>,
+    pub(super) hostname: Option<&'a str>,
     pub(super) ppid: Option<Pid>,
     pub(super) parent_comm: Option<&'a str>,
+    pub(super) parents: Vec<ParentObject<'a>>,
     pub(super) started: Option<String>,
     pub(super) ended: bool,
 }
@@ -115,12 +121,29 @@ impl<'a> ProcessFields<'a> {
             cmdline: who.cmdline.as_deref(),
             user: who.user.as_deref(),
             container: who.container.as_deref(),
+            runtime: who.runtime.as_deref(),
+            pod_uid: who.pod_uid.as_deref(),
+            unit: who.unit.as_deref(),
+            hostname: who.hostname.as_deref(),
             ppid: who.ppid,
             parent_comm: who.parent_comm.as_deref(),
+            parents: who
+                .lineage()
+                .map(|(pid, comm)| ParentObject {
+                    pid,
+                    comm: known(comm),
+                })
+                .collect(),
             started: who.start.map(|start| rfc3339(session, start)),
             ended: who.ended,
         }
     }
+}
+
+#[derive(Serialize)]
+pub(in crate::sink) struct ParentObject<'a> {
+    pub(super) pid: Pid,
+    pub(super) comm: Option<&'a str>,
 }
 
 /// Who did it: the thread.
@@ -142,7 +165,7 @@ impl<'a> ThreadFields<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct ConnectionsFields {
+pub(super) struct ConnectionsFields<'a> {
     pub(super) role: Option<&'static str>,
     pub(super) laddr: IpAddr,
     pub(super) lport: Option<u16>,
@@ -159,6 +182,7 @@ pub(super) struct ConnectionsFields {
     pub(super) tx_bytes: u64,
     pub(super) rx_bytes: u64,
     pub(super) closed_by: ClosedByObject,
+    pub(super) closer: Option<CloserObject<'a>>,
     pub(super) failed: u64,
     pub(super) time_wait_now: u64,
 }
@@ -173,6 +197,14 @@ pub(super) struct PeerObject {
 pub(super) struct ClosedByObject {
     pub(super) local: Option<f64>,
     pub(super) remote: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CloserObject<'a> {
+    pub(super) pid: Pid,
+    pub(super) comm: Option<&'a str>,
+    pub(super) tid: Tid,
+    pub(super) thread: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -198,6 +230,7 @@ pub(super) struct ProcessLine<'a> {
     pub(super) ts: String,
     #[serde(flatten)]
     pub(super) process: ProcessFields<'a>,
+    pub(super) netns: Option<Netns>,
     pub(super) connects: u64,
     pub(super) connects_failed: u64,
     pub(super) accepts: u64,
