@@ -9,7 +9,8 @@ use rustc_hash::FxHashMap;
 use tracer_common::Role;
 
 use crate::model::{
-    Cookie, Endpoint, Nanos, Netns, Pid, SockId, SocketRow, TcpAction, TcpEvent, TcpState, Tid,
+    Cookie, Endpoint, Nanos, Netns, Pid, PortRange, SockId, SocketRow, TcpAction, TcpEvent,
+    TcpState, Tid,
 };
 
 use super::{
@@ -111,6 +112,8 @@ pub(super) struct Connections {
     /// Sockets from before the trace.
     before: FxHashMap<Cookie, SocketBefore>,
     before_order: VecDeque<Cookie>,
+    /// What the kernel gives to those who do not choose a port.
+    pub(super) ephemeral_ports: Option<PortRange>,
     next_serial: u64,
     /// Connections forgotten for want of room.
     pub(super) evicted: u64,
@@ -128,6 +131,7 @@ impl Connections {
             ended: Ended::new(),
             before: FxHashMap::default(),
             before_order: VecDeque::new(),
+            ephemeral_ports: None,
             next_serial: 0,
             evicted: 0,
         }
@@ -426,12 +430,29 @@ impl Connections {
             .values()
             .filter(|known| known.owner.process == process && !known.is_followed)
             .filter(|_| since == Nanos::default());
-        let before = before.map(|known| (Role::Unknown, known.local, known.remote));
+        let before = before.map(|known| {
+            let role = self.likely_role(known.local, known.remote);
+            (role, known.local, known.remote)
+        });
         let mut counts: BTreeMap<Peer, u64> = BTreeMap::new();
         for (role, local, remote) in followed.chain(before) {
             *counts.entry(peer_of(role, local, remote)).or_default() += 1;
         }
         PeerCount::top(counts)
+    }
+
+    /// Which side of a connection from before the trace is its process's, where the ports tell: a
+    /// client mostly leaves the choice of its own to the kernel, and a server never does.
+    fn likely_role(&self, local: Endpoint, remote: Endpoint) -> Role {
+        let is_ephemeral = |end: Endpoint| {
+            let range = self.ephemeral_ports;
+            range.is_some_and(|range| range.contains(end.port))
+        };
+        match (is_ephemeral(local), is_ephemeral(remote)) {
+            (true, false) => Role::Client,
+            (false, true) => Role::Server,
+            _ => Role::Unknown,
+        }
     }
 
     /// How many connections are followed.

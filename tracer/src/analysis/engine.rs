@@ -255,8 +255,7 @@ impl Engine {
                 self.time_wait
                     .learn(at, listing, &mut self.connections.ended);
             }
-            // Told by who shows the host's state; no verdict of this engine depends on it.
-            HostFact::EphemeralPorts(_) => {}
+            HostFact::EphemeralPorts(range) => self.connections.ephemeral_ports = Some(*range),
         }
     }
 

@@ -234,6 +234,12 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Whether a port is one of them.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.low <= port && port <= self.high
+    }
+
     /// How many ports the range holds.
     #[must_use]
     pub fn ports(self) -> u32 {

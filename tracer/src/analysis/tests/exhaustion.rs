@@ -5,9 +5,9 @@ use tracer_common::{FdKind, FdSource, Role};
 use crate::{
     analysis::{
         report::{BurstBefore, PeerCount, ThreadCount, UnreachedPeer},
-        timeline::{Timeline, Who, endpoint, exhaustion, instant, who},
+        timeline::{NETNS, Timeline, Who, endpoint, exhaustion, instant, who},
     },
-    model::{Pid, Tid},
+    model::{Cookie, HostFact, Pid, PortRange, SocketOwner, SocketRow, TcpState, Tid},
 };
 
 const LOADER: Who = who(2_000, 2_048, "http-nio-8080-e");
@@ -346,5 +346,45 @@ fn what_was_refused_before_the_trace_is_not_told() {
     assert_eq!(
         exhaustion(&t.only("fd_exhaustion")).calls.get("open"),
         Some(&2)
+    );
+}
+
+#[test]
+fn connections_from_before_the_trace_are_told_by_their_peer() {
+    let mut t = tomcat(60);
+    let held = |cookie: u64, local: &str, remote: &str| {
+        HostFact::SocketBefore(SocketOwner {
+            row: SocketRow {
+                cookie: Cookie(cookie),
+                local: endpoint(local),
+                remote: endpoint(remote),
+                state: TcpState::Established,
+            },
+            netns: NETNS,
+            pid: Pid(2_000),
+        })
+    };
+    t.fact(HostFact::EphemeralPorts(PortRange {
+        low: 32_768,
+        high: 60_999,
+    }));
+    t.fact(held(901, "10.0.0.1:40001", REDIS));
+    t.fact(held(902, "10.0.0.1:40002", REDIS));
+    t.fact(held(903, "10.0.0.1:8080", "10.0.0.9:51000"));
+    // Two hosts that both chose: nobody can tell who began.
+    t.fact(held(904, "10.0.0.1:2888", "10.0.0.8:3888"));
+    t.at(5.0).refuse(POOL, FdSource::Socket).at(6.0);
+    let verdict = t.only("fd_exhaustion");
+    let peers: Vec<_> = (exhaustion(&verdict).top_peers.iter())
+        .map(|peer| (peer.role, peer.addr.to_string(), peer.port, peer.count))
+        .collect();
+    let redis = endpoint(REDIS);
+    assert_eq!(
+        peers,
+        [
+            (Role::Client, redis.addr.to_string(), 6379, 14),
+            (Role::Unknown, "10.0.0.8".to_owned(), 0, 1),
+            (Role::Server, "10.0.0.9".to_owned(), 8080, 1),
+        ]
     );
 }
