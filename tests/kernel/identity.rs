@@ -80,16 +80,17 @@ fn watch(log: &Log) -> Result<Watched> {
         log,
         &format!("{} --until-eof --thread reader", flap(HANDED_OVER)),
     )?;
-    let all = [&mut pod, &mut unit, &mut peer];
-    for part in all {
-        part.act()?;
-    }
-    let closer = handing.until("done")?["closer"].clone();
+    // It ends long before the watch does: looking up goes on beside.
     let words = format!(
         "--cgroup system.slice/docker-{OTHER_CONTAINER}.scope --hostname once connect --port \
          {SHORT_LIVED}"
     );
     let short_lived = Workload::run_to_end(log, &words)?;
+    let all = [&mut pod, &mut unit, &mut peer];
+    for part in all {
+        part.act()?;
+    }
+    let closer = handing.until("done")?["closer"].clone();
     let run = tracer.interrupt()?;
     Ok(Watched {
         run,

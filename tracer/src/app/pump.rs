@@ -241,6 +241,8 @@ impl<'a> Pump<'a> {
 
     /// The last conclusion, with all that is still on its way.
     async fn finish(mut self) -> Result<Ended> {
+        // Who came since the last tick is still looked up.
+        self.conclude()?;
         // The last listing and the last totals come before the end, so that every connection and
         // descriptor in them has its events.
         self.feed.end_lookups();
