@@ -6,6 +6,8 @@ cd "$(dirname "$0")" || exit
 . ./real.sh
 
 port=2181
+# A session may last twenty of them: an emulated server may take a minute to come back.
+tick_ms=30000
 # As a container runtime's: 64 digits.
 shop=5409b0a4d1c2e3f4a5b6c7d8e9f0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8
 billing=b1111a9ec0ffee00112233445566778899aabbccddeeff001122334455667788
@@ -18,7 +20,7 @@ done
 
 server() {
     run /tmp/server.log $java $java_options -cp "$classes" -Dzookeeper.admin.enableServer=false \
-        org.apache.zookeeper.server.ZooKeeperServerMain $port /tmp/data
+        org.apache.zookeeper.server.ZooKeeperServerMain $port /tmp/data $tick_ms
     server=$started
     until_so 'starting ZooKeeper' /tmp/server.log says /tmp/server.log 'binding to port'
 }
