@@ -22,6 +22,10 @@ const MEMORY_MIB: u32 = 3072;
 /// JVMs are slow on emulated processors, more so beside others.
 const TIMEOUT: Duration = Duration::from_mins(12);
 
+/// How often a scenario is tried whose script fails: on emulated processors a JVM now and then dies, or
+/// misses its own deadlines. What tracer told of a scenario that ran to its end is judged once.
+const TRIES: u32 = 2;
+
 /// A scenario with real programs.
 pub struct Scenario {
     /// Its name.
@@ -220,14 +224,18 @@ impl Scenario {
             programs.display(),
             self.name
         );
-        let finished = vm.run(&[command])?;
-        ensure!(
-            finished.code == 0,
-            "the scenario failed in the virtual machine (exit code {})\n{}{}",
-            finished.code,
-            String::from_utf8_lossy(&finished.stdout),
-            String::from_utf8_lossy(&finished.stderr)
-        );
+        let mut finished = vm.run(std::slice::from_ref(&command))?;
+        for _ in 1..TRIES {
+            if finished.code != 0 {
+                eprintln!(
+                    "      ... running {} again: {}",
+                    self.name,
+                    failure(&finished)
+                );
+                finished = vm.run(std::slice::from_ref(&command))?;
+            }
+        }
+        ensure!(finished.code == 0, "{}", failure(&finished));
         let wrong = self.wrong(&out)?;
         ensure!(
             wrong.is_empty(),
@@ -270,6 +278,16 @@ impl Scenario {
         }
         Ok(wrong)
     }
+}
+
+/// How the script failed, with all that it said.
+fn failure(finished: &Finished) -> String {
+    format!(
+        "the scenario failed in the virtual machine (exit code {})\n{}{}",
+        finished.code,
+        String::from_utf8_lossy(&finished.stdout),
+        String::from_utf8_lossy(&finished.stderr)
+    )
 }
 
 /// The lines of one of the files that tracer wrote.
