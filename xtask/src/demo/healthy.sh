@@ -76,7 +76,7 @@ for number in 1 2; do
     wait $started || fail 'a JVM' /tmp/java.log
 done
 echo '    a pool of database clients'
-run /tmp/pool.log /usr/bin/redis-benchmark -p $redis -c 40 -n 1000 -t set,get -q
+run /tmp/pool.log /usr/bin/redis-benchmark -p $redis -c 40 -n 2000 -t get -q
 wait $started || fail 'redis-benchmark' /tmp/pool.log
 echo '    web clients with keep-alive'
 run /tmp/kept.log /usr/bin/ab -k -q -c 8 -n 500 "http://127.0.0.1:$web/"
