@@ -66,8 +66,6 @@ pub(super) struct Exhaustion {
     pub(super) top_peers: Option<Vec<PeerCount>>,
     kinds: Option<BTreeMap<&'static str, u64>>,
     pub(super) unreached: Vec<UnreachedPeer>,
-    /// When a socket was refused last.
-    last_socket: Nanos,
     pub(super) burst: Option<BurstBefore>,
     /// When a descriptor was to be had again after the last failure.
     again: Option<Nanos>,
@@ -110,7 +108,7 @@ impl Refusals {
         });
         exhaustion.add_thread(refusal.tid, refusal.thread);
         exhaustion.failed(refusal.ts, level);
-        exhaustion.count(totals, of_host, refusal.ts);
+        exhaustion.count(totals, of_host);
         begins
     }
 
@@ -151,7 +149,7 @@ impl Refusals {
         }
         let of_host = self.of_host;
         if let Some(exhaustion) = &mut self.current {
-            exhaustion.count(now, of_host, at);
+            exhaustion.count(now, of_host);
             if has_grown {
                 exhaustion.failed(at, level);
             } else if level.fds_net < exhaustion.fds_net_at_last {
@@ -192,7 +190,6 @@ impl Exhaustion {
     ) -> Self {
         Self {
             last: first.at,
-            last_socket: first.at,
             first,
             before,
             of_host_before,
@@ -263,17 +260,13 @@ impl Exhaustion {
         self.again = None;
     }
 
-    fn count(&mut self, totals: [u64; FdSource::COUNT], of_host: u64, at: Nanos) {
-        let sockets_before = self.failed_calls(FdSource::Socket);
+    fn count(&mut self, totals: [u64; FdSource::COUNT], of_host: u64) {
         for (calls, (now, before)) in self.calls.iter_mut().zip(totals.iter().zip(&self.before)) {
             *calls = now.saturating_sub(*before);
         }
         let of_host = of_host.saturating_sub(self.of_host_before);
         let opens = &mut self.calls[FdSource::Open as usize];
         *opens = opens.saturating_add(of_host);
-        if self.failed_calls(FdSource::Socket) > sockets_before {
-            self.last_socket = self.last_socket.max(at);
-        }
     }
 
     /// A descriptor was got, or one was closed.
@@ -320,22 +313,17 @@ impl Exhaustion {
     }
 
     /// Learns which peers the process has connected to so far. Those that it connected to shortly
-    /// before the first failure, and not since, are out of its reach while it gets no sockets.
+    /// before the first failure, and not since, are out of its reach while it gets no sockets; a
+    /// connection that comes about all the same says until when.
     pub(super) fn learn_peers(&mut self, peers: &Peers) {
         if self.failed_calls(FdSource::Socket) == 0 {
             return;
         }
-        let (first, last_socket) = (self.first.at, self.last_socket);
-        self.unreached.retain_mut(|row| {
-            let Some(seen) = peers.get(row.remote).filter(|seen| seen.last > first) else {
-                return true;
-            };
-            // What one thread still fails to open says nothing of the sockets that others get.
-            if row.reached_again.is_none() && seen.last > last_socket {
-                row.reached_again = Some(seen.last);
-            }
-            row.reached_again.is_some()
-        });
+        let first = self.first.at;
+        for row in &mut self.unreached {
+            let seen = peers.get(row.remote).filter(|seen| seen.last > first);
+            row.reached_again = row.reached_again.or(seen.map(|seen| seen.last));
+        }
         for seen in peers.iter().filter(|seen| seen.last <= first) {
             let is_known = self.unreached.iter().any(|row| row.remote == seen.remote);
             if !is_known && first.since(seen.last) <= PEER_AGE {
@@ -347,8 +335,13 @@ impl Exhaustion {
                 });
             }
         }
-        self.unreached
-            .sort_by_key(|row| (std::cmp::Reverse(row.connects_before), row.remote));
+        self.unreached.sort_by_key(|row| {
+            (
+                row.reached_again,
+                std::cmp::Reverse(row.connects_before),
+                row.remote,
+            )
+        });
         self.unreached.truncate(limits::PEERS_PER_GROUP);
     }
 

@@ -7,7 +7,7 @@ use crate::{
         report::{BurstBefore, PeerCount, ThreadCount, UnreachedPeer},
         timeline::{NETNS, Timeline, Who, endpoint, exhaustion, instant, who},
     },
-    model::{Cookie, HostFact, Pid, PortRange, SocketOwner, SocketRow, TcpState, Tid},
+    model::{Cookie, HostFact, Nanos, Pid, PortRange, SocketOwner, SocketRow, TcpState, Tid},
 };
 
 const LOADER: Who = who(2_000, 2_048, "http-nio-8080-e");
@@ -292,22 +292,29 @@ fn a_stale_limit_is_corrected() {
 }
 
 #[test]
-fn what_the_process_connects_to_meanwhile_is_reached() {
+fn what_the_process_connects_to_meanwhile_is_reached_again() {
     let mut t = tomcat(4_096);
     t.at(1.0).connect(POOL, 50, "10.0.0.6:9092").established(50);
     t.at(5.0).refuse_many(POOL, FdSource::Socket, 5, 100.0);
     t.at(6.0);
-    let unreached = |t: &Timeline| -> Vec<u16> {
+    let unreached = |t: &Timeline| -> Vec<(u16, Option<Nanos>)> {
         let verdict = t.only("fd_exhaustion");
         let rows = exhaustion(&verdict).unreached_peers.iter();
-        rows.map(|row| row.remote.port).collect()
+        rows.map(|row| (row.remote.port, row.reached_again))
+            .collect()
     };
-    assert_eq!(unreached(&t), [6379, 9092]);
+    assert_eq!(unreached(&t), [(6379, None), (9092, None)]);
     // One socket came about between two that did not.
     t.connect(POOL, 51, "10.0.0.6:9092").established(51);
     t.refuse_many(POOL, FdSource::Socket, 5, 100.0);
     t.at(7.0);
-    assert_eq!(unreached(&t), [6379]);
+    let again = Some(instant(6.0));
+    assert_eq!(unreached(&t), [(6379, None), (9092, again)]);
+    // Until when is told once.
+    t.connect(POOL, 52, "10.0.0.6:9092").established(52);
+    t.connect(POOL, 53, REDIS).established(53);
+    t.at(8.0);
+    assert_eq!(unreached(&t), [(9092, again), (6379, Some(instant(7.0)))]);
 }
 
 #[test]
