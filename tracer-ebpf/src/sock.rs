@@ -167,6 +167,17 @@ pub fn payload_bytes(sk: KernelPtr, role: u8, old_state: u8, new_state: u8) -> (
     )
 }
 
+/// Whether [`payload_bytes`] can be told of a socket that nobody has locked: the peer's FIN has come.
+/// Before, it may come on another CPU meanwhile, and would be counted as payload; the change of state
+/// that follows tells the bytes then.
+#[inline(always)]
+pub fn is_settled(state: u8) -> bool {
+    matches!(
+        state,
+        state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT
+    )
+}
+
 /// Stops following whatever connection used this socket's memory before: its end was not seen (a run
 /// that the kernel skipped), and a new connection must not be taken for it.
 #[inline(always)]

@@ -82,7 +82,9 @@ fn accepted(sk: KernelPtr, cookie: u64) -> bool {
     .owned_by(actor);
     info.cookie = cookie;
     let state = sock::state(sk);
-    (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+    if sock::is_settled(state) {
+        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+    }
     if SOCKS.insert(sock::key(sk), &info, 0).is_err() {
         return emit::conclude(KIND, Outcome::MapFull);
     }

@@ -53,7 +53,7 @@ fn closing(sk: KernelPtr) {
         // interrupt may write the entry at the same time: each field is then one or the other's.
         let info = unsafe { &mut *info };
         info.descriptor_closed = 1;
-        if state != CLOSE {
+        if sock::is_settled(state) {
             (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
         }
         sock::stream(sk, info, change, Some(actor));
