@@ -47,7 +47,7 @@ public final class ZooKeeperClient {
             Object listener = Proxy.newProxyInstance(application, new Class<?>[] {watcher}, told);
             Class<?> client = application.loadClass("org.apache.zookeeper.ZooKeeper");
             Object zookeeper = client.getConstructor(String.class, int.class, watcher)
-                    .newInstance(servers, 600_000, listener);
+                    .newInstance(servers, 30_000, listener);
             connected.await();
             // A client with a watch tells the server of it whenever it connects again.
             client.getMethod("exists", String.class, boolean.class).invoke(zookeeper, "/", true);
