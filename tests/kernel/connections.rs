@@ -206,9 +206,7 @@ fn client() -> Result<(), Failed> {
     checks.is(found, "raddr", "127.0.0.1");
     checks.is(found, "rport", PORT);
     checks.is(found, "laddr", "127.0.0.1");
-    checks.same("peers", &found["peers"].as_array().map(Vec::len), &Some(1));
-    checks.is(found, "peers.0.addr", "127.0.0.1");
-    checks.counts(found, "peers.0.count", 20);
+    only_peer(&mut checks, found, "127.0.0.1", 20);
     checks.counts(found, "count", 20);
     checks.counts(found, "tx_bytes", 100);
     checks.counts(found, "rx_bytes", 0);
@@ -223,6 +221,13 @@ fn client() -> Result<(), Failed> {
     }
     times(&mut checks, found, done);
     checks.end()
+}
+
+/// All connections were with one peer.
+fn only_peer(checks: &mut Checks<'_>, found: &Value, address: &str, connections: u64) {
+    checks.same("peers", &found["peers"].as_array().map(Vec::len), &Some(1));
+    checks.is(found, "peers.0.addr", address);
+    checks.counts(found, "peers.0.count", connections);
 }
 
 /// The period and the lifetimes, held against those that the workload itself took.
@@ -249,9 +254,7 @@ fn server() -> Result<(), Failed> {
     checks.is(found, "lport", PORT);
     checks.is(found, "laddr", "127.0.0.1");
     checks.is(found, "raddr", "127.0.0.1");
-    checks.same("peers", &found["peers"].as_array().map(Vec::len), &Some(1));
-    checks.is(found, "peers.0.addr", "127.0.0.1");
-    checks.counts(found, "peers.0.count", 20);
+    only_peer(&mut checks, found, "127.0.0.1", 20);
     checks.counts(found, "count", 20);
     checks.counts(found, "tx_bytes", 0);
     checks.counts(found, "rx_bytes", 100);

@@ -28,6 +28,12 @@ impl Test {
     }
 }
 
+/// A field; those of an inner object or array by a path with dots. Null where there is none.
+fn member<'v>(object: &'v Value, field: &str) -> &'v Value {
+    let pointer = format!("/{}", field.replace('.', "/"));
+    object.pointer(&pointer).unwrap_or(&Value::Null)
+}
+
 /// Expectations of one run; all are looked at, and those not met are told with the whole output.
 pub struct Checks<'a> {
     run: &'a Run,
@@ -45,8 +51,7 @@ impl<'a> Checks<'a> {
     /// A field is exactly this.
     pub fn is(&mut self, object: &Value, field: &str, wanted: impl Into<Value>) {
         let wanted = wanted.into();
-        let pointer = format!("/{}", field.replace('.', "/"));
-        let got = object.pointer(&pointer).unwrap_or(&Value::Null);
+        let got = member(object, field);
         if *got != wanted {
             self.unmet
                 .push(format!("{field} is {got}, not {wanted}, in {object}"));
@@ -66,8 +71,7 @@ impl<'a> Checks<'a> {
 
     /// A number lies within bounds, both included.
     pub fn lies(&mut self, object: &Value, field: &str, least: f64, most: f64) {
-        let pointer = format!("/{}", field.replace('.', "/"));
-        let got = object.pointer(&pointer).unwrap_or(&Value::Null);
+        let got = member(object, field);
         if !got
             .as_f64()
             .is_some_and(|got| (least..=most).contains(&got))

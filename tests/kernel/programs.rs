@@ -24,10 +24,22 @@ use serde_json::Value;
 use crate::run::Run;
 
 /// How long anything may take: an emulated machine beside others is slow.
-pub const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(1);
 
-/// How often a file is looked for that nobody announces.
-pub const POLL: Duration = Duration::from_millis(50);
+/// How often is looked for what nobody announces.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Looks for what nobody announces until it is there.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        ensure!(began.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+        thread::park_timeout(POLL);
+    }
+}
 
 pub fn tracer() -> OsString {
     env::var_os("TRACER").unwrap_or_else(|| "./tracer".into())
@@ -257,11 +269,9 @@ impl Tracer {
     pub fn until_ready_file(log: &Log, words: &str) -> Result<Self> {
         let path = format!("/tmp/ready-{}", std::process::id());
         let started = Self::launch(log, &format!("{words} --ready-file {path}"))?;
-        let began = Instant::now();
-        while !Path::new(&path).exists() {
-            ensure!(began.elapsed() < LIMIT, "tracer created no ready file");
-            thread::park_timeout(POLL);
-        }
+        wait_for("tracer's ready file", || {
+            Ok(Path::new(&path).exists().then_some(()))
+        })?;
         let pid = fs::read_to_string(&path)?;
         ensure!(
             pid == format!("{}\n", started.running.child.id()),

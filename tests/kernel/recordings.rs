@@ -5,8 +5,6 @@ use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::{
     list::{Checks, Test},
-    programs::{LIMIT, Log, POLL, Tracer, Workload, tracer},
+    programs::{Log, Tracer, Workload, tracer, wait_for},
     run::{Run, Shared},
 };
 
@@ -156,11 +154,13 @@ static FULL: Shared<Recorded> = Shared::new(|log| {
     );
     let (tracer, _server, pid) = flap(log, &words)?;
     // Until it has said that the disk is full.
-    let began = Instant::now();
-    while !log.text().contains("recording has stopped") {
-        ensure!(began.elapsed() < LIMIT, "the disk never became full");
+    wait_for("a full disk", || {
+        if log.text().contains("recording has stopped") {
+            return Ok(Some(()));
+        }
         Workload::stepwise(log, "storm --opens 300")?.act()?;
-    }
+        Ok(None)
+    })?;
     Ok(Recorded {
         run: tracer.interrupt()?,
         pid,
@@ -204,11 +204,7 @@ static ROTATED: Shared<RotatedSet> = Shared::new(|log| {
         files.sort();
         Ok(files)
     };
-    let began = Instant::now();
-    while files()?.len() < 4 {
-        ensure!(began.elapsed() < LIMIT, "it was not rotated");
-        thread::park_timeout(POLL);
-    }
+    wait_for("four files", || Ok((files()?.len() >= 4).then_some(())))?;
     Ok(RotatedSet {
         run: tracer.interrupt()?,
         files: files()?,
@@ -278,11 +274,12 @@ static FLOWN: Shared<Flown> = Shared::new(|log| {
         file.display()
     );
     let (tracer, _server, pid) = flap(log, &words)?;
-    let began = Instant::now();
-    while !log.text().contains("dumped the minutes before") {
-        ensure!(began.elapsed() < LIMIT, "nothing was dumped");
-        thread::park_timeout(POLL);
-    }
+    wait_for("a dump", || {
+        Ok(log
+            .text()
+            .contains("dumped the minutes before")
+            .then_some(()))
+    })?;
     let mut dumps: Vec<_> = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;

@@ -3,13 +3,11 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    thread,
-    time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::programs::{LIMIT, POLL};
+use crate::programs::wait_for;
 
 /// A connection's addresses and ports, this side first; IPv4-mapped addresses as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,19 +55,11 @@ pub fn time_wait(pid: u32, port: u16) -> Result<Vec<Connection>> {
 /// As [`time_wait`], once there are so many: a connection's last packet comes a moment after its
 /// programs have ended.
 pub fn all_time_wait(pid: u32, port: u16, count: usize) -> Result<Vec<Connection>> {
-    let began = Instant::now();
-    loop {
+    let what = format!("{count} TIME_WAIT sockets with port {port}");
+    wait_for(&what, || {
         let found = time_wait(pid, port)?;
-        if found.len() == count {
-            return Ok(found);
-        }
-        ensure!(
-            began.elapsed() < LIMIT,
-            "{} TIME_WAIT sockets with port {port}, not {count}",
-            found.len()
-        );
-        thread::park_timeout(POLL);
-    }
+        Ok((found.len() == count).then_some(found))
+    })
 }
 
 /// Reads `0100007F:0885`: words of the address in the machine's byte order, then the port.

@@ -22,6 +22,9 @@ use crate::vm::{Output, Vm};
 use crate::{build, workspace};
 pub use real::{HEALTHY, Scenario, TOMCAT_JARS, ZOOKEEPER};
 
+/// How the scripts talk.
+const SAY: &str = include_str!("say.sh");
+
 /// What runs inside: starts the programs, and tracer.
 const SCRIPT: &str = include_str!("workloads.sh");
 
@@ -251,24 +254,28 @@ fn build_workload() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Makes a new folder with an empty `out` in it. It lies among what cargo builds, so that nothing
-/// stays behind elsewhere when the demo is interrupted.
-fn new_folder(name: &str) -> Result<PathBuf> {
+/// Makes a new folder with tracer, what all scripts share, and an empty `out` in it. It lies among what
+/// cargo builds, so that nothing stays behind elsewhere when the demo is interrupted.
+fn new_folder(name: &str, tracer: &Path) -> Result<PathBuf> {
     let folder = workspace::target().join("demo").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(folder.join("out"))?;
+    copy(tracer, &folder.join("tracer"))?;
+    fs::write(folder.join("say.sh"), SAY)?;
     Ok(folder)
+}
+
+fn copy(program: &Path, to: &Path) -> Result<()> {
+    fs::copy(program, to).with_context(|| format!("cannot copy {}", program.display()))?;
+    Ok(())
 }
 
 /// Makes a new folder with all that runs.
 fn prepare(name: &str, tracer: &Path, workload: &Path) -> Result<PathBuf> {
-    let folder = new_folder(name)?;
-    for (program, name) in [(tracer, "tracer"), (workload, "workload")] {
-        fs::copy(program, folder.join(name))
-            .with_context(|| format!("cannot copy {}", program.display()))?;
-    }
+    let folder = new_folder(name, tracer)?;
+    copy(workload, &folder.join("workload"))?;
     fs::write(folder.join("demo.sh"), SCRIPT)?;
     Ok(folder)
 }

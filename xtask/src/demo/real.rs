@@ -248,9 +248,7 @@ impl Scenario {
 
     /// A folder with all that runs.
     fn prepare(&self, kernel: &str, programs: &Path, tracer: &Path) -> Result<PathBuf> {
-        let folder = super::new_folder(&format!("{}-{kernel}", self.name))?;
-        fs::copy(tracer, folder.join("tracer"))
-            .with_context(|| format!("cannot copy {}", tracer.display()))?;
+        let folder = super::new_folder(&format!("{}-{kernel}", self.name), tracer)?;
         fs::write(folder.join("real.sh"), COMMON)?;
         fs::write(folder.join(self.name).with_extension("sh"), self.script)?;
         if let Some((name, source, classes)) = self.java {

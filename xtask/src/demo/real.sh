@@ -8,27 +8,11 @@
 
 set -u
 PATH=$PWD:$PATH
+. ./say.sh
 java=/usr/lib/jvm/java-17-openjdk-amd64/bin/java
 # An emulated processor compiles slowly, and a JVM can fail on two of them at once.
 java_options='-Xshare:auto -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx96m'
 pin='taskset 1'
-
-bold= plain=
-[ "$COLOR" = never ] || bold=$(printf '\033[1m') plain=$(printf '\033[0m')
-
-step() { # headline
-    printf '\n%s==> %s%s\n' "$bold" "$1" "$plain"
-}
-
-fail() { # reason, files that may tell more...
-    echo "error: $1" >&2
-    shift
-    for file in "$@"; do
-        echo "--- the end of $file:" >&2
-        tail -n 20 "$file" >&2
-    done
-    exit 1
-}
 
 # Waits until a condition holds; looking again is all that the pause is for.
 until_so() { # what is waited for, log that may tell more, condition...

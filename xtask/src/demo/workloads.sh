@@ -8,12 +8,10 @@
 
 set -u
 cd "$(dirname "$0")" || exit
+. ./say.sh
 PATH=$PWD:$PATH
 folder=$(mktemp -d) || exit
 pids=
-
-bold= plain=
-[ "$COLOR" = never ] || bold=$(printf '\033[1m') plain=$(printf '\033[0m')
 
 # Nothing that was started here outlives this script, however it ends.
 clean_up() {
@@ -24,15 +22,6 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
-
-step() { # headline
-    printf '\n%s==> %s%s\n' "$bold" "$1" "$plain"
-}
-
-fail() { # reason
-    echo "error: $1" >&2
-    exit 1
-}
 
 # Waits until a condition holds; looking again is all that the pause is for.
 until_so() { # pid on which it depends, what is waited for, condition...

@@ -94,10 +94,7 @@ impl PrivateSuites {
                 .args(packages)
                 .current_dir(&downloads),
         )?;
-        for entry in fs::read_dir(&downloads)? {
-            output_of(Command::new("dpkg").arg("-x").arg(entry?.path()).arg(into))?;
-        }
-        Ok(())
+        unpack_all(downloads.path(), into)
     }
 
     /// Downloads `packages` of one suite with all that they depend on, and unpacks them into `into` as
@@ -122,13 +119,7 @@ impl PrivateSuites {
             fs::create_dir_all(into.join("usr").join(name))?;
             symlink(format!("usr/{name}"), into.join(name))?;
         }
-        for entry in fs::read_dir(cache.path().join("archives"))? {
-            let package = entry?.path();
-            if package.extension().is_some_and(|end| end == "deb") {
-                unpack_over_links(&package, into)?;
-            }
-        }
-        Ok(())
+        unpack_all(&cache.path().join("archives"), into)
     }
 
     /// A suite that the mirror dropped must not hide the others: apt's failure counts only when
@@ -167,6 +158,17 @@ impl PrivateSuites {
         }
         command
     }
+}
+
+/// Unpacks the packages in `folder`.
+fn unpack_all(folder: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|end| end == "deb") {
+            unpack_over_links(&package, into)?;
+        }
+    }
+    Ok(())
 }
 
 /// As `dpkg -x`, which would put a folder where a link to one is.

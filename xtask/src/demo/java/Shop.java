@@ -24,34 +24,31 @@ public final class Shop extends HttpServlet {
 
     /** Fills the pool, then replaces its oldest connection twice a second. */
     private void keep(int size, int port) {
-        while (true) {
-            try {
-                Socket socket = new Socket("127.0.0.1", port);
-                pool.add(socket);
-                socket.getOutputStream().write("PING\r\n".getBytes());
-                if (socket.getInputStream().read() != '+') {
-                    throw new IOException("Redis did not answer");
-                }
-                if (pool.size() > size) {
-                    pool.remove().close();
-                }
-                if (pool.size() >= size) {
-                    Thread.sleep(500);
-                }
-            } catch (IOException failed) {
-                log("redis-pool: " + failed);
-                pause();
-            } catch (InterruptedException stopped) {
-                return;
+        try {
+            while (true) {
+                Thread.sleep(renew(size, port));
             }
+        } catch (InterruptedException stopped) {
+            Thread.currentThread().interrupt();
         }
     }
 
-    private static void pause() {
+    /** Makes one more connection, in place of the oldest where there are enough; gives how long to wait. */
+    private long renew(int size, int port) {
         try {
-            Thread.sleep(200);
-        } catch (InterruptedException stopped) {
-            Thread.currentThread().interrupt();
+            Socket socket = new Socket("127.0.0.1", port);
+            pool.add(socket);
+            socket.getOutputStream().write("PING\r\n".getBytes());
+            if (socket.getInputStream().read() != '+') {
+                throw new IOException("Redis did not answer");
+            }
+            if (pool.size() > size) {
+                pool.remove().close();
+            }
+            return pool.size() < size ? 0 : 500;
+        } catch (IOException failed) {
+            log("redis-pool: " + failed);
+            return 200;
         }
     }
 
