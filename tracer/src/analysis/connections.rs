@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 use tracer_common::Role;
 
 use crate::model::{
-    Cookie, Endpoint, Nanos, Netns, Pid, PortRange, SockId, SocketRow, TcpAction, TcpEvent,
-    TcpState, Tid,
+    Cookie, Endpoint, Nanos, Netns, Pid, PortRange, SockId, SocketOwner, SocketRow, TcpAction,
+    TcpEvent, TcpState, Tid,
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     ended::{Ended, EndedConnection},
     history::Seq,
     limits,
+    port_exhaustion::{Holder, PortUser, Route},
     process::ProcessKey,
     report::{Attribution, PeerCount},
 };
@@ -33,6 +34,7 @@ const ACCEPT_AFTER_END: Nanos = Nanos::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct FailedConnect {
     pub(super) owner: Owner,
+    pub(super) netns: Netns,
     pub(super) local: Endpoint,
     pub(super) remote: Endpoint,
     /// When the process tried.
@@ -90,6 +92,7 @@ pub(super) struct HalfClosed {
 #[derive(Clone, Copy, Debug)]
 struct SocketBefore {
     owner: Owner,
+    netns: Netns,
     local: Endpoint,
     remote: Endpoint,
     /// Whether its connection is, or was, among those that are followed.
@@ -113,7 +116,7 @@ pub(super) struct Connections {
     before: FxHashMap<Cookie, SocketBefore>,
     before_order: VecDeque<Cookie>,
     /// What the kernel gives to those who do not choose a port.
-    pub(super) ephemeral_ports: Option<PortRange>,
+    ephemeral_ports: BTreeMap<Netns, PortRange>,
     next_serial: u64,
     /// Connections forgotten for want of room.
     pub(super) evicted: u64,
@@ -131,7 +134,7 @@ impl Connections {
             ended: Ended::new(),
             before: FxHashMap::default(),
             before_order: VecDeque::new(),
-            ephemeral_ports: None,
+            ephemeral_ports: BTreeMap::new(),
             next_serial: 0,
             evicted: 0,
         }
@@ -242,6 +245,7 @@ impl Connections {
                 if let (Some(owner), Role::Client) = (connection.owner, connection.role) {
                     outcomes.push(Outcome::Failed(FailedConnect {
                         owner,
+                        netns: connection.netns,
                         local: connection.local,
                         remote: connection.remote,
                         start: connection.start.unwrap_or(now),
@@ -353,13 +357,15 @@ impl Connections {
     }
 
     /// Learns who holds a socket from before the trace.
-    pub(super) fn learn_before(&mut self, row: &SocketRow, owner: Owner) {
+    pub(super) fn learn_before(&mut self, socket: &SocketOwner, owner: Owner) {
+        let row = &socket.row;
         let cookie = row.cookie;
         if cookie.known().is_none() {
             return;
         }
         let before = SocketBefore {
             owner,
+            netns: socket.netns,
             local: row.local,
             remote: row.remote,
             is_followed: matches!(row.state, TcpState::TimeWait | TcpState::Close),
@@ -430,10 +436,7 @@ impl Connections {
             .values()
             .filter(|known| known.owner.process == process && !known.is_followed)
             .filter(|_| since == Nanos::default());
-        let before = before.map(|known| {
-            let role = self.likely_role(known.local, known.remote);
-            (role, known.local, known.remote)
-        });
+        let before = before.map(|known| (self.likely_role(known), known.local, known.remote));
         let mut counts: BTreeMap<Peer, u64> = BTreeMap::new();
         for (role, local, remote) in followed.chain(before) {
             *counts.entry(peer_of(role, local, remote)).or_default() += 1;
@@ -443,20 +446,74 @@ impl Connections {
 
     /// Which side of a connection from before the trace is its process's, where the ports tell: a
     /// client mostly leaves the choice of its own to the kernel, and a server never does.
-    fn likely_role(&self, local: Endpoint, remote: Endpoint) -> Role {
-        let is_ephemeral = |end: Endpoint| {
-            let range = self.ephemeral_ports;
-            range.is_some_and(|range| range.contains(end.port))
-        };
-        match (is_ephemeral(local), is_ephemeral(remote)) {
+    fn likely_role(&self, socket: &SocketBefore) -> Role {
+        let range = self.ephemeral_ports(socket.netns);
+        let is_ephemeral = |end: Endpoint| range.is_some_and(|range| range.contains(end.port));
+        match (is_ephemeral(socket.local), is_ephemeral(socket.remote)) {
             (true, false) => Role::Client,
             (false, true) => Role::Server,
             _ => Role::Unknown,
         }
     }
 
+    /// Learns what range a network namespace's ports are taken from.
+    pub(super) fn learn_ephemeral_ports(&mut self, netns: Netns, range: PortRange) {
+        let is_known = self.ephemeral_ports.contains_key(&netns);
+        if is_known || self.ephemeral_ports.len() < limits::TIME_WAIT_LISTINGS {
+            self.ephemeral_ports.insert(netns, range);
+        }
+    }
+
+    /// The range that a network namespace's ports are taken from.
+    pub(super) fn ephemeral_ports(&self, netns: Netns) -> Option<PortRange> {
+        // Traces of before it was told for each namespace tell one for all.
+        let any = || self.ephemeral_ports.get(&Netns::default());
+        self.ephemeral_ports.get(&netns).or_else(any).copied()
+    }
+
+    /// Clients' connections that hold their port: those that are on their way or established, and
+    /// those that only the peer has closed. What this side has closed is listed in `TIME_WAIT`.
+    pub(super) fn port_users(&self) -> impl Iterator<Item = PortUser<'_>> {
+        let followed = self.table.values().filter(|connection| {
+            let is_ended = matches!(connection.phase, Phase::Ended { .. });
+            connection.role == Role::Client && (!is_ended || connection.close_wait.is_some())
+        });
+        let followed = followed.map(|known| {
+            let owner = known.owner.map(|owner| owner.process);
+            (owner, known.netns, known.local, known.remote)
+        });
+        let before = self.before.values().filter(|known| !known.is_followed);
+        let before = before
+            .filter(|known| self.likely_role(known) == Role::Client)
+            .map(|known| {
+                let owner = Some(known.owner.process);
+                (owner, known.netns, known.local, known.remote)
+            });
+        followed
+            .chain(before)
+            .map(|(owner, netns, local, remote)| PortUser {
+                route: Route {
+                    netns,
+                    local: local.addr,
+                    remote,
+                },
+                port: local.port,
+                holder: Holder::Connection(owner),
+            })
+    }
+
+    /// The least range that any network namespace's ports are taken from.
+    pub(super) fn least_ephemeral_ports(&self) -> Option<PortRange> {
+        let ranges = self.ephemeral_ports.values().copied();
+        ranges.min_by_key(|range| range.ports())
+    }
+
+    /// How many sockets from before the trace are known.
+    pub(super) fn known_before(&self) -> usize {
+        self.before.len()
+    }
+
     /// How many connections are followed.
-    #[cfg(test)]
     pub(super) fn followed(&self) -> usize {
         self.table.len()
     }

@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod observed;
+mod ports;
 mod tell;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use super::{
     groups::{Groups, Scene},
     losses::LossHistory,
     pattern::Patterns,
+    port_exhaustion::{EADDRNOTAVAIL, PortExhaustions},
     process::{ProcessKey, Processes},
     report::{Evicted, Report, Verdict},
     thresholds::Thresholds,
@@ -45,6 +47,7 @@ pub struct Engine {
     has_dropped_patterns: bool,
     time_wait: TimeWaitTable,
     close_waits: CloseWaits,
+    ports: PortExhaustions,
     verdicts: Verdicts,
     /// What the last input did to connections.
     outcomes: Vec<Outcome>,
@@ -67,6 +70,7 @@ impl Engine {
             has_dropped_patterns: false,
             time_wait: TimeWaitTable::default(),
             close_waits: CloseWaits::default(),
+            ports: PortExhaustions::default(),
             verdicts: Verdicts::default(),
             outcomes: Vec::new(),
         }
@@ -227,6 +231,9 @@ impl Engine {
                     if let Some(process) = self.processes.get_mut(failure.owner.process) {
                         process.connects_failed += 1;
                     }
+                    if failure.errno == EADDRNOTAVAIL {
+                        self.ports.note_refused(failure);
+                    }
                     self.groups.note_failed(failure.clone(), &self.thresholds);
                 }
                 Outcome::Lost(process) => {
@@ -248,14 +255,16 @@ impl Engine {
             }
             HostFact::SocketBefore(socket) => {
                 if let Some(owner) = self.processes.owner_by_pid(socket.pid, at) {
-                    self.connections.learn_before(&socket.row, owner);
+                    self.connections.learn_before(socket, owner);
                 }
             }
             HostFact::TimeWait(listing) => {
                 self.time_wait
                     .learn(at, listing, &mut self.connections.ended);
             }
-            HostFact::EphemeralPorts(range) => self.connections.ephemeral_ports = Some(*range),
+            HostFact::EphemeralPorts { netns, range } => {
+                self.connections.learn_ephemeral_ports(*netns, *range);
+            }
         }
     }
 
@@ -275,6 +284,7 @@ impl Engine {
         self.tell_groups(&live);
         self.tell_descriptors(&live);
         self.tell_close_waits();
+        self.tell_ports(&live);
         self.drop_ended_groups(&live);
     }
 }

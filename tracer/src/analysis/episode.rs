@@ -266,6 +266,11 @@ impl FailingEpisode {
         }
     }
 
+    /// Whether a connect failed with this errno.
+    pub(super) fn failed_with(&self, errno: i32) -> bool {
+        self.errnos.contains_key(&errno)
+    }
+
     /// Numbers of which one changes with whatever is told of it.
     pub(super) fn facts(&self) -> [u64; 5] {
         [self.tries.count, 0, 0, 0, 0]

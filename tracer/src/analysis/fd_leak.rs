@@ -11,6 +11,7 @@ use crate::model::Nanos;
 use super::{
     descriptors::Level,
     report::{FdLeak, PeerCount},
+    stats::minutes_long,
     thresholds::Thresholds,
 };
 
@@ -192,14 +193,4 @@ impl Leak {
             eta: minutes.map(|minutes| self.measured + minutes_long(minutes)),
         }
     }
-}
-
-/// A span of so many minutes; the longest that there is where they are more.
-fn minutes_long(minutes: f64) -> Nanos {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "not negative, and the longest span where it is too long"
-    )]
-    Nanos((minutes * 60e9) as u64)
 }

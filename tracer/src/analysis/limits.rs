@@ -80,6 +80,13 @@ pub const PEERS_PER_PROCESS: usize = 16;
 /// Peers told of what fills a descriptor table: as many as a person reads.
 pub const PEER_ROWS: usize = 8;
 
+/// Routes (from one address to one address and port) whose ephemeral ports are followed at once. Each
+/// has a good part of a range in use, so there can hardly be more.
+pub const PORT_ROUTES: usize = 64;
+
+/// Processes told of those that hold a route's ephemeral ports: as many as a person reads.
+pub const PORT_OWNERS: usize = 8;
+
 /// Causes, and effects, that one verdict names.
 pub const LINKS_PER_VERDICT: usize = 32;
 

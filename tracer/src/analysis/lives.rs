@@ -197,13 +197,13 @@ impl Lives {
             HostFact::Process(fact) => self.processes.learn(fact, at),
             HostFact::SocketBefore(socket) => {
                 if let Some(owner) = self.processes.owner_by_pid(socket.pid, at) {
-                    self.connections.learn_before(&socket.row, owner);
+                    self.connections.learn_before(socket, owner);
                 }
             }
             HostFact::Descriptors(_)
             | HostFact::Counters { .. }
             | HostFact::TimeWait(_)
-            | HostFact::EphemeralPorts(_) => {}
+            | HostFact::EphemeralPorts { .. } => {}
         }
     }
 

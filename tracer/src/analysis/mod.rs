@@ -32,6 +32,7 @@ mod losses;
 mod pattern;
 mod peers;
 mod place;
+mod port_exhaustion;
 mod process;
 pub mod report;
 pub mod series;

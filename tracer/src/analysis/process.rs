@@ -24,7 +24,7 @@ use super::{
 const LATE_EVENTS: Nanos = Nanos::from_secs(1);
 
 /// One process for good, as pids are used again. Ordered by first sight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ProcessKey {
     serial: u32,
     pid: Pid,

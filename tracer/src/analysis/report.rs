@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use tracer_common::Role;
 
-use crate::model::{Ancestor, Comm, Endpoint, Losses, Nanos, Netns, Pid, Session, Tid};
+use crate::model::{Ancestor, Comm, Endpoint, Losses, Nanos, Netns, Pid, PortRange, Session, Tid};
 
 /// All that is known at one moment.
 #[derive(Clone, Debug)]
@@ -145,6 +145,8 @@ pub enum Finding {
     FdLeak(FdLeak),
     /// Connections that the peer has long closed and this side never does.
     CloseWaitLeak(CloseWaitLeak),
+    /// Ephemeral ports that run out towards one peer.
+    PortExhaustion(PortExhaustion),
 }
 
 /// The names of all findings, as [`Finding::name`] tells them.
@@ -157,6 +159,7 @@ pub const FINDING_NAMES: &[&str] = &[
     "fd_exhaustion",
     "fd_leak",
     "close_wait_leak",
+    "port_exhaustion",
 ];
 
 impl Finding {
@@ -172,6 +175,7 @@ impl Finding {
             Self::FdExhaustion(_) => "fd_exhaustion",
             Self::FdLeak(_) => "fd_leak",
             Self::CloseWaitLeak(_) => "close_wait_leak",
+            Self::PortExhaustion(_) => "port_exhaustion",
         }
     }
 }
@@ -362,6 +366,47 @@ pub struct CloseWaitLeak {
     pub threads: Vec<ThreadCount>,
     /// Whom they are with, the most frequent first.
     pub top_peers: Vec<PeerCount>,
+}
+
+/// Ephemeral ports that run out between one address here and one address and port there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortExhaustion {
+    /// The address here.
+    pub local: IpAddr,
+    /// The peer.
+    pub remote: Endpoint,
+    /// The range that the kernel takes ports from.
+    pub range: PortRange,
+    /// Ports of the range that are in use, of those that are known; told anew when that changed by a
+    /// good part of the range.
+    pub ports_in_use: u64,
+    /// The most since it began.
+    pub ports_peak: u64,
+    /// Of [`Self::ports_in_use`], those that `TIME_WAIT` sockets hold.
+    pub time_wait: u64,
+    /// Of [`Self::ports_in_use`], those that connections hold.
+    pub open: u64,
+    /// Processes with the ports that they hold, the most first, where they are known.
+    pub owners: Vec<PortOwner>,
+    /// How many more a minute, over the last half a minute; negative where they become fewer.
+    pub rate_per_min: f64,
+    /// When none will be left at this rate; `None` where that is never, or now.
+    pub eta: Option<Nanos>,
+    /// Connects that found no port (EADDRNOTAVAIL).
+    pub failures: u64,
+    /// The first of them.
+    pub first_failure: Option<Nanos>,
+}
+
+/// A process and how many ephemeral ports its sockets hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortOwner {
+    /// The process.
+    pub pid: Pid,
+    /// Its name; empty where it is not known.
+    pub comm: String,
+    /// The ports.
+    pub ports: u64,
 }
 
 /// The first call that got no descriptor.

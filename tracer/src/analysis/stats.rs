@@ -107,6 +107,16 @@ pub(super) fn rate_per_min(count: u64, span: Nanos) -> f64 {
     count.saturating_sub(1) as f64 / span_min
 }
 
+/// A span of so many minutes; the longest that there is where they are more.
+pub(super) fn minutes_long(minutes: f64) -> Nanos {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and the longest span where it is too long"
+    )]
+    Nanos((minutes * 60e9) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

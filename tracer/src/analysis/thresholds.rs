@@ -82,6 +82,9 @@ pub struct Thresholds {
     pub close_wait_age: Nanos,
     /// `CLOSE_WAIT` leak: so many such connections of one process. A pool may well forget some.
     pub close_wait_count: u64,
+    /// Ephemeral ports: percent of the range that is in use between one address here and one address and
+    /// port there. With the kernel's 28,232 ports, 375 connections a second that end here come to it.
+    pub port_exhaustion_percent: u64,
     /// Every verdict: the least time between two updates, so that a machine that reads them is not
     /// flooded. A little less than a second, so that ticks of one second are not halved by jitter.
     pub update_pause: Nanos,
@@ -117,6 +120,7 @@ impl Default for Thresholds {
             leak_fds: 45,
             close_wait_age: Nanos::from_secs(60),
             close_wait_count: 10,
+            port_exhaustion_percent: 80,
             update_pause: Nanos::from_millis(900),
         }
     }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{ListingChange, Nanos, Netns, Selection, SocketRow, TimeWaitListing};
+use crate::model::{ListingChange, Nanos, Netns, PortRange, Selection, SocketRow, TimeWaitListing};
 
 use super::{
     connection::Owner,
     connections::Connections,
     ended::Ended,
     limits,
+    port_exhaustion::{Holder, PortUser, Route},
     process::{ProcessKey, Processes},
     report::{Attribution, Identity, TimeWaitRow},
 };
@@ -75,6 +76,37 @@ impl TimeWaitTable {
             });
         }
         rows
+    }
+
+    /// What is left of clients' connections, as far as the ports tell; `range` tells which are given to
+    /// clients.
+    pub(super) fn port_users(
+        &self,
+        range: impl Fn(Netns) -> Option<PortRange>,
+    ) -> impl Iterator<Item = PortUser<'_>> {
+        let of_client = move |netns, row: &SocketRow| {
+            let range: Option<PortRange> = range(netns);
+            range.is_some_and(|range| range.contains(row.local.port))
+        };
+        self.sockets()
+            .filter(move |(netns, row)| of_client(*netns, row))
+            .map(|(netns, row)| PortUser {
+                route: Route {
+                    netns,
+                    local: row.local.addr,
+                    remote: row.remote,
+                },
+                port: row.local.port,
+                holder: Holder::TimeWait(row),
+            })
+    }
+
+    /// How many are listed.
+    pub(super) fn len(&self) -> usize {
+        self.listings
+            .values()
+            .map(|(_, listing)| listing.rows().len())
+            .sum()
     }
 
     fn sockets(&self) -> impl Iterator<Item = (Netns, &SocketRow)> {

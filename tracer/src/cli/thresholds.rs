@@ -74,4 +74,6 @@ thresholds! {
     close_wait_count("COUNT", count(), u64) => close_wait_count, u64::from, u64::from;
     /// CLOSE_WAIT leak: for at least this time
     close_wait_age("TIME", positive_time, Duration) => close_wait_age, nanos, text;
+    /// Ephemeral ports: percent of the range in use towards one peer
+    near_ports("PERCENT", count(), u64) => port_exhaustion_percent, u64::from, u64::from;
 }

@@ -12,10 +12,14 @@ use std::{
     time::Duration,
 };
 
-use super::{procfs::DescriptorTable, sock_diag::SockDiagError, world::World};
+use super::{
+    procfs::DescriptorTable,
+    sock_diag::SockDiagError,
+    world::{NetnsState, World},
+};
 use crate::model::{
-    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, ProcessFact, SocketRow, TimeWaitListing,
-    is_same_start,
+    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow,
+    TimeWaitListing, is_same_start,
 };
 
 /// How often a descriptor table is counted until the kernel half's count stands still meanwhile.
@@ -165,6 +169,8 @@ struct Worker<W, N, O> {
     own_netns: Option<Netns>,
     /// Other namespaces, each with processes that were seen in it, the newest last.
     namespaces: BTreeMap<Netns, VecDeque<Pid>>,
+    /// The ephemeral ports that were told of each namespace that is listed.
+    told_ports: BTreeMap<Netns, PortRange>,
     /// When `TIME_WAIT` sockets are listed next; `None` where that is not wanted or not possible.
     next_listing: Option<Nanos>,
     /// Whether other namespaces may be entered, as far as is known.
@@ -186,6 +192,7 @@ where
             net_of,
             output,
             namespaces: BTreeMap::new(),
+            told_ports: BTreeMap::new(),
             may_enter: true,
         }
     }
@@ -217,7 +224,7 @@ where
     /// Tells what is told once.
     fn begin(&mut self) {
         match self.world.ephemeral_ports() {
-            Ok(range) => self.tell(HostFact::EphemeralPorts(range)),
+            Ok(range) => self.tell_ports(self.own_netns.unwrap_or_default(), range),
             Err(error) => log::warn!("the range of ephemeral ports is not known: {error}"),
         }
         if self.next_listing.is_none() {
@@ -339,10 +346,10 @@ where
         let interval = Nanos(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         self.next_listing = Some(self.world.now() + interval);
 
-        match self.world.time_wait() {
-            Ok(rows) => {
+        match self.world.netns_state() {
+            Ok(state) => {
                 if let Some(netns) = self.own_netns {
-                    self.tell_listing(netns, rows);
+                    self.tell_state(netns, state);
                 }
             }
             Err(error @ SockDiagError::Unsupported(_)) => {
@@ -374,8 +381,8 @@ where
         while self.may_enter
             && let Some(pid) = pids.back()
         {
-            match self.world.time_wait_in(netns, *pid) {
-                Ok(rows) => return self.tell_listing(netns, rows),
+            match self.world.netns_state_in(netns, *pid) {
+                Ok(state) => return self.tell_state(netns, state),
                 Err(SockDiagError::Namespace(error)) => match error.kind() {
                     io::ErrorKind::PermissionDenied => {
                         log::warn!(
@@ -411,14 +418,28 @@ where
         }
         for netns in deserted {
             if !self.namespaces.contains_key(netns) {
-                self.tell_listing(*netns, Vec::new());
+                self.tell_state(*netns, NetnsState::default());
+                self.told_ports.remove(netns);
             }
         }
     }
 
-    fn tell_listing(&mut self, netns: Netns, mut rows: Vec<SocketRow>) {
-        rows.retain(|row| self.is_wanted(row));
-        self.tell(HostFact::TimeWait(TimeWaitListing::new(netns, rows)));
+    fn tell_state(&mut self, netns: Netns, mut state: NetnsState) {
+        if let Some(range) = state.ephemeral_ports {
+            self.tell_ports(netns, range);
+        }
+        state.time_wait.retain(|row| self.is_wanted(row));
+        self.tell(HostFact::TimeWait(TimeWaitListing::new(
+            netns,
+            state.time_wait,
+        )));
+    }
+
+    /// Tells a namespace's ephemeral ports, unless they are as they were told before.
+    fn tell_ports(&mut self, netns: Netns, range: PortRange) {
+        if self.told_ports.insert(netns, range) != Some(range) {
+            self.tell(HostFact::EphemeralPorts { netns, range });
+        }
     }
 
     fn is_wanted(&self, row: &SocketRow) -> bool {

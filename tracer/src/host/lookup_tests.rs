@@ -63,14 +63,14 @@ impl World for FakeWorld {
         Some(OWN)
     }
 
-    fn time_wait(&mut self) -> Result<Vec<SocketRow>, SockDiagError> {
+    fn netns_state(&mut self) -> Result<NetnsState, SockDiagError> {
         if self.lacks_sock_diag {
             return Err(SockDiagError::Unsupported(io::ErrorKind::NotFound.into()));
         }
-        Ok(self.time_wait.clone())
+        Ok(state(&self.time_wait))
     }
 
-    fn time_wait_in(&mut self, netns: Netns, pid: Pid) -> Result<Vec<SocketRow>, SockDiagError> {
+    fn netns_state_in(&mut self, netns: Netns, pid: Pid) -> Result<NetnsState, SockDiagError> {
         let refusal = if self.may_not_enter {
             io::ErrorKind::PermissionDenied
         } else {
@@ -79,7 +79,7 @@ impl World for FakeWorld {
         self.namespaces
             .get(&(netns, pid))
             .filter(|_| !self.may_not_enter)
-            .cloned()
+            .map(|rows| state(rows))
             .ok_or_else(|| SockDiagError::Namespace(refusal.into()))
     }
 
@@ -93,6 +93,14 @@ impl World for FakeWorld {
 
     fn ephemeral_ports(&self) -> io::Result<PortRange> {
         Ok(PORTS)
+    }
+}
+
+/// A namespace with these sockets, whose range does not change.
+fn state(rows: &[SocketRow]) -> NetnsState {
+    NetnsState {
+        time_wait: rows.to_vec(),
+        ephemeral_ports: None,
     }
 }
 
@@ -210,7 +218,13 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
     assert_eq!(
         inputs,
         [
-            Input::Host(NOW, HostFact::EphemeralPorts(PORTS)),
+            Input::Host(
+                NOW,
+                HostFact::EphemeralPorts {
+                    netns: OWN,
+                    range: PORTS
+                }
+            ),
             listing(OWN, vec![row(1, 2181)]),
             descriptors,
             listing(OWN, vec![row(1, 2181)]),
@@ -265,7 +279,13 @@ fn the_start_tells_ports_and_sockets_from_before() {
     assert_eq!(
         inputs,
         [
-            Input::Host(NOW, HostFact::EphemeralPorts(PORTS)),
+            Input::Host(
+                NOW,
+                HostFact::EphemeralPorts {
+                    netns: OWN,
+                    range: PORTS
+                }
+            ),
             Input::Host(NOW, HostFact::SocketBefore(owner(1, 2181))),
         ]
     );

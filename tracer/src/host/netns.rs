@@ -4,8 +4,8 @@ use std::{fs::File, io, os::fd::AsFd, os::unix::fs::MetadataExt, panic, thread};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{procfs::Procfs, sock_diag::SockDiagError};
-use crate::model::{Netns, Pid, SocketRow};
+use super::procfs::Procfs;
+use crate::model::{Netns, Pid};
 
 /// The network namespace that `namespace`, an open `/proc/PID/ns/net`, stands for.
 ///
@@ -45,17 +45,6 @@ pub fn in_netns<T: Send>(
             .join()
             .unwrap_or_else(|cause| panic::resume_unwind(cause))
     })
-}
-
-/// [`super::sock_diag::time_wait`] in the network namespace `netns`, entered by way of `pid`.
-///
-/// Fails as that and [`in_netns`] do.
-pub fn time_wait_in(
-    procfs: &Procfs,
-    pid: Pid,
-    netns: Netns,
-) -> Result<Vec<SocketRow>, SockDiagError> {
-    in_netns(procfs, pid, netns, super::sock_diag::time_wait).map_err(SockDiagError::Namespace)?
 }
 
 #[cfg(test)]

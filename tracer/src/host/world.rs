@@ -35,15 +35,15 @@ pub trait World: Send {
     /// The network namespace that tracer runs in; `None` where /proc does not tell.
     fn own_netns(&self) -> Option<Netns>;
 
-    /// The `TIME_WAIT` sockets of tracer's own network namespace.
+    /// Tracer's own network namespace now.
     ///
     /// Fails as [`sock_diag::list`] does.
-    fn time_wait(&mut self) -> Result<Vec<SocketRow>, SockDiagError>;
+    fn netns_state(&mut self) -> Result<NetnsState, SockDiagError>;
 
     /// The same of another one, in which `pid` lives.
     ///
     /// Fails with [`SockDiagError::Namespace`] too, of kind `NotFound` where `pid` is not there.
-    fn time_wait_in(&mut self, netns: Netns, pid: Pid) -> Result<Vec<SocketRow>, SockDiagError>;
+    fn netns_state_in(&mut self, netns: Netns, pid: Pid) -> Result<NetnsState, SockDiagError>;
 
     /// Every process with its network namespace.
     ///
@@ -59,6 +59,27 @@ pub trait World: Send {
     ///
     /// Fails where the kernel does not tell.
     fn ephemeral_ports(&self) -> io::Result<PortRange>;
+}
+
+/// What is looked up of a network namespace again and again.
+#[derive(Clone, Debug, Default)]
+pub struct NetnsState {
+    /// Its `TIME_WAIT` sockets.
+    pub time_wait: Vec<SocketRow>,
+    /// Its range of ephemeral ports; `None` where the kernel does not tell.
+    pub ephemeral_ports: Option<PortRange>,
+}
+
+impl NetnsState {
+    /// That of the namespace that this thread is in. `/proc/sys/net` shows that one, too.
+    ///
+    /// Fails as [`sock_diag::list`] does.
+    pub fn of_this_thread(procfs: &Procfs) -> Result<Self, SockDiagError> {
+        Ok(Self {
+            time_wait: sock_diag::time_wait()?,
+            ephemeral_ports: ports::ephemeral_ports(procfs.root()).ok(),
+        })
+    }
 }
 
 /// This machine.
@@ -108,12 +129,15 @@ impl World for ThisHost {
         self.procfs.netns_of_this_thread()
     }
 
-    fn time_wait(&mut self) -> Result<Vec<SocketRow>, SockDiagError> {
-        sock_diag::time_wait()
+    fn netns_state(&mut self) -> Result<NetnsState, SockDiagError> {
+        NetnsState::of_this_thread(&self.procfs)
     }
 
-    fn time_wait_in(&mut self, netns: Netns, pid: Pid) -> Result<Vec<SocketRow>, SockDiagError> {
-        netns::time_wait_in(&self.procfs, pid, netns)
+    fn netns_state_in(&mut self, netns: Netns, pid: Pid) -> Result<NetnsState, SockDiagError> {
+        netns::in_netns(&self.procfs, pid, netns, || {
+            NetnsState::of_this_thread(&self.procfs)
+        })
+        .map_err(SockDiagError::Namespace)?
     }
 
     fn processes_by_netns(&mut self) -> io::Result<Vec<(Netns, Pid)>> {

@@ -26,7 +26,12 @@ pub enum HostFact {
     /// All `TIME_WAIT` sockets of a network namespace, now.
     TimeWait(TimeWaitListing),
     /// The range that the kernel takes ephemeral ports from.
-    EphemeralPorts(PortRange),
+    EphemeralPorts {
+        /// In this network namespace; 0 where that was not told, then in all.
+        netns: Netns,
+        /// The range.
+        range: PortRange,
+    },
 }
 
 /// How many ancestors of a process are told at most. Between a container's program and the first

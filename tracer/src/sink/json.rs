@@ -3,6 +3,7 @@
 
 mod descriptors;
 pub(super) mod lines;
+mod ports;
 
 use std::net::IpAddr;
 
@@ -81,6 +82,7 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
             Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, found),
             Finding::FdLeak(found) => descriptors::fd_leak(session, found),
             Finding::CloseWaitLeak(found) => descriptors::close_wait_leak(session, found),
+            Finding::PortExhaustion(found) => ports::port_exhaustion(session, found),
         },
     })
 }

@@ -2,6 +2,7 @@
 //! never a number that the verdict does not hold.
 
 mod descriptors;
+mod ports;
 
 use std::{
     fmt::Write as _,
@@ -36,6 +37,7 @@ pub(super) const fn label(finding: &Finding) -> &'static str {
         Finding::FdExhaustion(_) => "FD EXHAUSTION",
         Finding::FdLeak(_) => "FD LEAK",
         Finding::CloseWaitLeak(_) => "CLOSE_WAIT LEAK",
+        Finding::PortExhaustion(_) => "PORT EXHAUSTION",
     }
 }
 
@@ -111,6 +113,7 @@ pub(super) fn says(session: &Session, verdict: &Verdict) -> String {
         Finding::FdExhaustion(found) => descriptors::fd_exhaustion(session, verdict, found),
         Finding::FdLeak(found) => descriptors::fd_leak(session, verdict, found),
         Finding::CloseWaitLeak(found) => descriptors::close_wait_leak(session, verdict, found),
+        Finding::PortExhaustion(found) => ports::port_exhaustion(session, verdict, found),
     };
     text.push('.');
     if verdict.lossy {
@@ -169,6 +172,7 @@ pub(super) fn says_since(session: &Session, verdict: &Verdict) -> String {
         Finding::FdExhaustion(found) => descriptors::fd_exhaustion_since(session, verdict, found),
         Finding::FdLeak(found) => descriptors::fd_leak_since(session, verdict, found),
         Finding::CloseWaitLeak(found) => counted(found.count, "connection"),
+        Finding::PortExhaustion(found) => ports::in_use(found),
     };
     let state = if verdict.ongoing {
         "goes on"

@@ -14,7 +14,9 @@ use crate::{
     model::{Ancestor, Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
 
-pub(super) use descriptors::{close_wait_leak, fd_exhaustion, fd_leak, fd_near_limit};
+pub(super) use descriptors::{
+    close_wait_leak, fd_exhaustion, fd_leak, fd_near_limit, port_exhaustion,
+};
 
 /// Holds text against the file of this name under `snapshots/`; with `UPDATE_SNAPSHOTS=1` in the
 /// environment it writes the file instead, to be read before it is committed.
@@ -327,6 +329,13 @@ pub(super) fn unknown(mut verdict: Verdict) -> Verdict {
         }
         Finding::FailingConnects(found) => found.period = None,
         Finding::FdNearLimit(_) => {}
+        Finding::PortExhaustion(found) => {
+            found.remote.port = 0;
+            (found.eta, found.first_failure) = (None, None);
+            for owner in &mut found.owners {
+                owner.comm.clear();
+            }
+        }
         Finding::CloseWaitLeak(found) => {
             found.oldest = None;
             for thread in &mut found.threads {
@@ -451,6 +460,7 @@ pub(super) fn incidents() -> Report {
             fd_exhaustion(),
             fd_leak(),
             close_wait_leak(),
+            port_exhaustion(),
             fd_burst(),
             churn(),
         ],

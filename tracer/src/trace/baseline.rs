@@ -29,7 +29,7 @@ pub struct Baseline {
     /// the time from which on they are dropped.
     left: BTreeMap<(Netns, Cookie), (SocketOwner, Nanos)>,
     listings: BTreeMap<Netns, (Nanos, TimeWaitListing)>,
-    ephemeral_ports: Option<(Nanos, PortRange)>,
+    ephemeral_ports: BTreeMap<Netns, (Nanos, PortRange)>,
     losses: Option<Box<Losses>>,
     latest: Nanos,
 }
@@ -64,8 +64,8 @@ impl Baseline {
     pub fn inputs(&self) -> Vec<Input> {
         let mut inputs = Vec::new();
         inputs.extend(self.losses.clone().map(Input::Losses));
-        if let Some((at, range)) = self.ephemeral_ports {
-            inputs.push(Input::Host(at, HostFact::EphemeralPorts(range)));
+        for (&netns, &(at, range)) in &self.ephemeral_ports {
+            inputs.push(Input::Host(at, HostFact::EphemeralPorts { netns, range }));
         }
         for known in self.processes.values().cloned() {
             let facts = [
@@ -204,7 +204,11 @@ impl Baseline {
                     self.listings.insert(listing.netns, (at, listing.clone()));
                 }
             }
-            HostFact::EphemeralPorts(range) => self.ephemeral_ports = Some((at, *range)),
+            HostFact::EphemeralPorts { netns, range } => {
+                if self.ephemeral_ports.len() < SOCKETS_MAX {
+                    self.ephemeral_ports.insert(*netns, (at, *range));
+                }
+            }
         }
     }
 

@@ -95,7 +95,11 @@ impl Decoder {
             }),
             RowKind::HostTimeWait => self.time_wait(row, false)?,
             RowKind::HostTimeWaitChanged => self.time_wait(row, true)?,
-            RowKind::HostEphemeralPorts => HostFact::EphemeralPorts(ephemeral_ports(row)?),
+            RowKind::HostEphemeralPorts => HostFact::EphemeralPorts {
+                // Traces of before it was told for each namespace have none.
+                netns: netns(row).unwrap_or_default(),
+                range: ephemeral_ports(row)?,
+            },
             RowKind::Counter
             | RowKind::Parent
             | RowKind::TimeWaitSocket

@@ -163,7 +163,7 @@ impl Encoder {
             HostFact::Counters { pid, counters } => self.counters(at, *pid, counters),
             HostFact::SocketBefore(socket) => self.socket_before(at, socket),
             HostFact::TimeWait(listing) => self.time_wait(at, listing),
-            HostFact::EphemeralPorts(range) => self.ephemeral_ports(at, *range),
+            HostFact::EphemeralPorts { netns, range } => self.ephemeral_ports(at, *netns, *range),
         }
     }
 
@@ -263,8 +263,9 @@ impl Encoder {
         set_items(&mut self.rows, head);
     }
 
-    fn ephemeral_ports(&mut self, at: u64, range: PortRange) {
+    fn ephemeral_ports(&mut self, at: u64, netns: Netns, range: PortRange) {
         let head = self.rows.begin(RowKind::HostEphemeralPorts, at);
+        self.rows.netns.set(head, netns.0);
         for (name, port) in [(Items::LOW, range.low), (Items::HIGH, range.high)] {
             let row = self.rows.begin(RowKind::Counter, at);
             self.rows.name.set(row, name);

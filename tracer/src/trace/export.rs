@@ -172,7 +172,7 @@ fn properties(head: &Head) -> Result<WriterProperties, ParquetError> {
 mod tests {
     use super::*;
     use crate::model::{
-        Comm, Event, EventBody, FdAction, FdEvent, HostFact, Path, PathForm, Pid, PortRange,
+        Comm, Event, EventBody, FdAction, FdEvent, HostFact, Netns, Path, PathForm, Pid, PortRange,
         Session, Tid,
     };
     use tracer_common::{FdKind, FdSource};
@@ -223,10 +223,13 @@ mod tests {
 
     #[test]
     fn json_lines_have_what_a_row_has() {
-        let ports = HostFact::EphemeralPorts(PortRange {
-            low: 32_768,
-            high: 60_999,
-        });
+        let ports = HostFact::EphemeralPorts {
+            netns: Netns::default(),
+            range: PortRange {
+                low: 32_768,
+                high: 60_999,
+            },
+        };
         let inputs = [
             open("/srv/a \"b\"\n.jar"),
             Input::Tick(Nanos(8_000_000_000)),

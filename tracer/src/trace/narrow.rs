@@ -119,7 +119,7 @@ impl Narrow {
                     && self.wants_pid(socket.pid)
             }
             // The engine shows of them what the session selects.
-            HostFact::TimeWait(_) | HostFact::EphemeralPorts(_) => true,
+            HostFact::TimeWait(_) | HostFact::EphemeralPorts { .. } => true,
         };
         wanted.then_some(fact)
     }

@@ -259,8 +259,12 @@ fn fact() -> impl Strategy<Value = HostFact> {
             rows.into_iter().collect(),
         ))
     });
-    let ports = (any::<u16>(), any::<u16>())
-        .prop_map(|(low, high)| HostFact::EphemeralPorts(PortRange { low, high }));
+    let ports = (0..2_u32, any::<u16>(), any::<u16>()).prop_map(|(netns, low, high)| {
+        HostFact::EphemeralPorts {
+            netns: Netns(netns),
+            range: PortRange { low, high },
+        }
+    });
     prop_oneof![
         process(),
         descriptors,

@@ -298,6 +298,7 @@ fn target(finding: &Finding) -> (Option<(Side, u16)>, Option<String>) {
             let top = found.top_dirs.first();
             (None, top.map(|(pattern, _)| without_numbers(pattern)))
         }
+        Finding::PortExhaustion(found) => (Some((Side::Client, found.remote.port)), None),
         // What fills a table is many things, of which another may be the most each time.
         Finding::FdNearLimit(_)
         | Finding::FdExhaustion(_)

@@ -64,7 +64,7 @@ impl Engine {
         }
     }
 
-    fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         Clock {
             now: self.now,
             pause: self.thresholds.update_pause,
@@ -113,7 +113,8 @@ impl Engine {
             return;
         };
         let ended = process.end();
-        let counters = process.counters().copied();
+        let exhausted = process.descriptors.exhaustion();
+        let counters = exhausted.and_then(|_| process.counters()).copied();
         let descriptors = &mut process.descriptors;
         descriptors.tick(*now, ended, thresholds);
         let (open, soft_limit) = (descriptors.open_now(), descriptors.soft_limit());
@@ -169,7 +170,15 @@ impl Engine {
             }
             asks |= begins;
         }
-        let burst = descriptors.bursts().last().cloned();
+        let burst = descriptors.exhaustion().and_then(|exhaustion| {
+            let burst = descriptors.bursts().last()?;
+            exhaustion.follows(burst, thresholds).then(|| BurstBefore {
+                at: burst.before.ts,
+                opens: burst.opens(),
+                pattern: (fd_burst::patterns(burst, patterns).into_iter().next())
+                    .map(|(pattern, _)| pattern),
+            })
+        });
         if let Some(exhaustion) = descriptors
             .refusals
             .as_mut()
@@ -183,13 +192,8 @@ impl Engine {
             }
             exhaustion.settle(patterns, counters.as_ref());
             exhaustion.learn_peers(&process.peers);
-            if let Some(burst) = burst.filter(|burst| exhaustion.follows(burst, thresholds)) {
-                let summary = fd_burst::patterns(&burst, patterns);
-                exhaustion.burst = Some(BurstBefore {
-                    at: burst.before.ts,
-                    opens: burst.opens(),
-                    pattern: summary.into_iter().next().map(|(pattern, _)| pattern),
-                });
+            if burst.is_some() {
+                exhaustion.burst = burst;
             }
             asks |= ended.is_none() && is_due(&mut exhaustion.asked, begins);
         }
@@ -331,6 +335,19 @@ struct DescriptorsTeller<'a> {
     verdicts: &'a mut Verdicts,
 }
 
+/// What all verdicts about descriptors have.
+#[derive(Clone, Copy)]
+struct Story {
+    /// Its number, once it has one.
+    verdict: Option<u64>,
+    first_seen: Nanos,
+    last_seen: Nanos,
+    ongoing: bool,
+    lossy: bool,
+    /// The thread that did all of it, where one did.
+    thread: Option<(Tid, Comm)>,
+}
+
 impl DescriptorsTeller<'_> {
     fn burst(&mut self, burst: &Burst, describe: impl FnOnce() -> FdBurst) {
         let Some(id) = burst.verdict else {
@@ -367,52 +384,58 @@ impl DescriptorsTeller<'_> {
     }
 
     fn near(&mut self, near: &NearLimit) {
-        let Some(id) = near.verdict else {
-            return;
-        };
-        let (key, processes) = (self.key, self.processes);
-        let who = || identity_with(processes, key, None);
-        let telling = || Telling {
-            process: key,
+        let story = Story {
+            verdict: near.verdict,
             first_seen: near.since,
             last_seen: near.over.unwrap_or(near.since),
             ongoing: near.over.is_none(),
             lossy: self.losses > near.losses_before,
-            finding: Finding::FdNearLimit(near.describe()),
+            thread: None,
         };
-        self.verdicts.tell(id, None, None, self.clock, who, telling);
+        self.tell(story, || Finding::FdNearLimit(near.describe()));
     }
 
     fn leak(&mut self, leak: &Leak) {
-        let Some(id) = leak.verdict else {
-            return;
-        };
-        let (key, processes) = (self.key, self.processes);
-        let who = || identity_with(processes, key, None);
-        let telling = || Telling {
-            process: key,
+        let story = Story {
+            verdict: leak.verdict,
             first_seen: leak.since,
             last_seen: leak.last,
             ongoing: leak.over.is_none(),
             lossy: self.losses > leak.losses_before,
-            finding: Finding::FdLeak(leak.describe()),
+            thread: None,
         };
-        self.verdicts.tell(id, None, None, self.clock, who, telling);
+        self.tell(story, || Finding::FdLeak(leak.describe()));
     }
 
     fn exhaustion(&mut self, exhaustion: &Exhaustion) {
-        let Some(id) = exhaustion.verdict else {
-            return;
-        };
-        let (key, processes) = (self.key, self.processes);
-        let who = || identity_with(processes, key, exhaustion.sole_thread());
-        let telling = || Telling {
-            process: key,
+        let descriptors = self.descriptors;
+        let story = Story {
+            verdict: exhaustion.verdict,
             first_seen: exhaustion.begun(),
             last_seen: exhaustion.last(),
             ongoing: exhaustion.over.is_none(),
             lossy: exhaustion.is_counted || self.losses > exhaustion.losses_before,
-            finding: Finding::FdExhaustion(exhaustion.describe(self.descriptors)),
+            thread: exhaustion.sole_thread(),
+        };
+        self.tell(story, || {
+            Finding::FdExhaustion(exhaustion.describe(descriptors))
+        });
+    }
+
+    /// Tells a verdict that is put into words anew each time.
+    fn tell(&mut self, story: Story, finding: impl FnOnce() -> Finding) {
+        let Some(id) = story.verdict else {
+            return;
+        };
+        let (key, processes) = (self.key, self.processes);
+        let who = || identity_with(processes, key, story.thread);
+        let telling = || Telling {
+            process: key,
+            first_seen: story.first_seen,
+            last_seen: story.last_seen,
+            ongoing: story.ongoing,
+            lossy: story.lossy,
+            finding: finding(),
         };
         self.verdicts.tell(id, None, None, self.clock, who, telling);
     }

@@ -371,10 +371,13 @@ fn connections_from_before_the_trace_are_told_by_their_peer() {
             pid: Pid(2_000),
         })
     };
-    t.fact(HostFact::EphemeralPorts(PortRange {
-        low: 32_768,
-        high: 60_999,
-    }));
+    t.fact(HostFact::EphemeralPorts {
+        netns: NETNS,
+        range: PortRange {
+            low: 32_768,
+            high: 60_999,
+        },
+    });
     t.fact(held(901, "10.0.0.1:40001", REDIS));
     t.fact(held(902, "10.0.0.1:40002", REDIS));
     t.fact(held(903, "10.0.0.1:8080", "10.0.0.9:51000"));

@@ -13,5 +13,6 @@ mod leaks;
 mod life;
 mod lives;
 mod near_limit;
+mod ports;
 mod properties;
 mod time_wait;

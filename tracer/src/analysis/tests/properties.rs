@@ -277,6 +277,13 @@ proptest! {
                 assert!(told.count <= told.peak && told.peak <= inputs.len() as u64);
                 0
             }
+            Finding::PortExhaustion(told) => {
+                assert_eq!(told.time_wait + told.open, told.ports_in_use);
+                assert!(told.ports_in_use <= told.ports_peak);
+                assert!(told.ports_peak <= u64::from(told.range.ports()));
+                assert!(told.rate_per_min.is_finite());
+                0
+            }
             Finding::FdLeak(told) => {
                 assert!(told.rate_per_min.is_finite());
                 0

@@ -15,6 +15,7 @@ use super::super::clock::rfc3339;
 use super::descriptors::{
     CloseWaitLeakFields, FdBurstFields, FdExhaustionFields, FdLeakFields, FdNearLimitFields,
 };
+use super::ports::PortExhaustionFields;
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -80,6 +81,7 @@ pub(super) enum FindingFields<'a> {
     FdExhaustion(Box<FdExhaustionFields<'a>>),
     FdLeak(FdLeakFields<'a>),
     CloseWaitLeak(CloseWaitLeakFields<'a>),
+    PortExhaustion(Box<PortExhaustionFields<'a>>),
 }
 
 /// A parent's children of one name.

@@ -96,6 +96,7 @@ fn what_is_not_known_is_null_and_never_left_out() {
         testing::fd_exhaustion(),
         testing::fd_leak(),
         testing::close_wait_leak(),
+        testing::port_exhaustion(),
     ];
     for known in whole {
         let known_keys = keys_but_of_parents(&verdict(&session, &known));

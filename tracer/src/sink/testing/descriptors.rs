@@ -8,9 +8,9 @@ use super::{address, at, endpoint, tomcat, tomcat_process, verdict};
 use crate::{
     analysis::report::{
         BurstBefore, CloseWaitLeak, FdExhaustion, FdLeak, FdNearLimit, Finding, FirstFailure,
-        PeerCount, ThreadCount, UnreachedPeer, Verdict,
+        PeerCount, PortExhaustion, PortOwner, ThreadCount, UnreachedPeer, Verdict,
     },
-    model::Tid,
+    model::{Pid, PortRange, Tid},
 };
 
 /// The second incident's table before its burst.
@@ -104,6 +104,42 @@ pub(in crate::sink) fn close_wait_leak() -> Verdict {
             oldest: Some(at(7_000)),
             threads: vec![thread_count(4_713, "Catalina-utilit", 41)],
             top_peers: table_peers(),
+        }),
+    )
+}
+
+/// A service without a pool that has used up most ports towards its cache.
+pub(in crate::sink) fn port_exhaustion() -> Verdict {
+    verdict(
+        12,
+        tomcat_process(),
+        Finding::PortExhaustion(PortExhaustion {
+            local: address("10.0.0.9"),
+            remote: endpoint("10.0.0.5", 6379),
+            range: PortRange {
+                low: 32_768,
+                high: 60_999,
+            },
+            ports_in_use: 26_110,
+            ports_peak: 28_232,
+            time_wait: 25_900,
+            open: 210,
+            owners: vec![
+                PortOwner {
+                    pid: Pid(4_711),
+                    comm: "java".into(),
+                    ports: 24_000,
+                },
+                PortOwner {
+                    pid: Pid(5_000),
+                    comm: "php-fpm".into(),
+                    ports: 1_200,
+                },
+            ],
+            rate_per_min: 5_091.333_3,
+            eta: Some(at(90_000)),
+            failures: 1_203,
+            first_failure: Some(at(41_000)),
         }),
     )
 }
