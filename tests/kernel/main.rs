@@ -8,6 +8,7 @@
 mod commands;
 mod connections;
 mod everything;
+mod exhaustion;
 mod fallback;
 mod identity;
 mod innocents;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         commands::tests(),
         connections::tests(),
         everything::tests(),
+        exhaustion::tests(),
         identity::tests(),
         innocents::tests(),
         overflow::tests(),

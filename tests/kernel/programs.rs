@@ -296,6 +296,18 @@ impl Tracer {
         self.running.signal(signal)
     }
 
+    /// Waits until it tells such a verdict.
+    pub fn until_verdict(&mut self, is_it: impl Fn(&Value) -> bool) -> Result<()> {
+        while let Some(line) = self.running.line()? {
+            let told: Value = serde_json::from_str(&line)?;
+            self.lines.push(line);
+            if told["type"] == "verdict" && is_it(&told) {
+                return Ok(());
+            }
+        }
+        bail!("tracer ended before it told the verdict")
+    }
+
     /// Ends it as Ctrl-C does, and gives all that it printed.
     pub fn interrupt(self) -> Result<Run> {
         self.signal(Signal::INT)?;

@@ -103,8 +103,15 @@ pub(super) struct Descriptors {
     /// Open descriptors less the net count, from the last look at the table.
     base: Option<i64>,
     soft_limit: Option<u64>,
+    hard_limit: Option<u64>,
+    /// The most that were open, of what is known.
+    peak: Option<u64>,
     /// How often the table was looked at.
     looks: u64,
+    /// The totals when it last was.
+    looked_level: Level,
+    /// By how many descriptors looks have corrected the count, in all.
+    corrected: u64,
     /// From this net count on the table is nearly full, where its limit is known.
     near_from: Option<i64>,
     pub(super) near: Option<Box<NearLimit>>,
@@ -139,9 +146,33 @@ impl Descriptors {
         self.soft_limit
     }
 
+    /// The hard limit, where it is known and there is one.
+    pub(super) fn hard_limit(&self) -> Option<u64> {
+        self.hard_limit
+    }
+
+    /// The most descriptors that were open, where the table was ever looked at.
+    pub(super) fn peak(&self) -> Option<u64> {
+        self.peak
+    }
+
     /// How often the table was looked at.
     pub(super) fn looks(&self) -> u64 {
         self.looks
+    }
+
+    /// By how many descriptors looks at the table have corrected the count, in all.
+    pub(super) fn corrected(&self) -> u64 {
+        self.corrected
+    }
+
+    /// Whether descriptors were got or closed since the table was looked at.
+    pub(super) fn has_moved_since_look(&self) -> bool {
+        let at_rest = |level: Level| Level {
+            ts: Nanos::default(),
+            ..level
+        };
+        at_rest(self.now()) != at_rest(self.looked_level)
     }
 
     /// Open descriptors at a moment with this net count, where the table was ever looked at.
@@ -206,8 +237,14 @@ impl Descriptors {
         let net = fact.net.unwrap_or(self.now().fds_net);
         let open = i64::try_from(fact.open).unwrap_or(i64::MAX);
         let base = open.saturating_sub(net);
+        if let (Some(told), Some(_)) = (self.base, fact.net) {
+            self.corrected = self.corrected.saturating_add(told.abs_diff(base));
+        }
         self.base = Some(base);
+        self.looked_level = self.now();
         self.soft_limit = fact.soft_limit;
+        self.hard_limit = fact.hard_limit;
+        self.peak = self.peak.max(Some(fact.open));
         self.looks += 1;
         let begins_at = fact
             .soft_limit
@@ -336,6 +373,7 @@ impl Descriptors {
         }
         let held_net = self.latest.unwrap_or(level).fds_net;
         self.latest = Some(level);
+        self.peak = self.peak.max(self.open_at(level.fds_net));
         self.note_near(level);
         self.growth.note(level, held_net, thresholds);
         self.held.drop_beyond(level.files_net);

@@ -20,6 +20,7 @@ use super::{
     pattern::Patterns,
     port_exhaustion::{EADDRNOTAVAIL, PortExhaustions},
     process::{ProcessKey, Processes},
+    relooks::Relooks,
     report::{Evicted, Report, Verdict},
     thresholds::Thresholds,
     time_wait::TimeWaitTable,
@@ -43,6 +44,7 @@ pub struct Engine {
     patterns: Patterns,
     /// Processes whose descriptors the next tick must look at.
     busy: BTreeSet<ProcessKey>,
+    relooks: Relooks,
     /// Whether unused patterns were dropped since the last tick, and hardly any were.
     has_dropped_patterns: bool,
     time_wait: TimeWaitTable,
@@ -67,6 +69,7 @@ impl Engine {
             groups: Groups::new(),
             patterns: Patterns::default(),
             busy: BTreeSet::new(),
+            relooks: Relooks::default(),
             has_dropped_patterns: false,
             time_wait: TimeWaitTable::default(),
             close_waits: CloseWaits::default(),
@@ -115,7 +118,7 @@ impl Engine {
 
     /// The processes that a [`HostFact::Process`] and a [`HostFact::Descriptors`] are wanted of, in
     /// the order in which they were asked for. Each is asked for when it is first met, when it has
-    /// replaced its program, and when a burst of it begins and ends.
+    /// replaced its program, when a burst of it begins and ends, and from time to time.
     pub fn take_lookups(&mut self) -> Vec<Pid> {
         self.processes.take_wanted()
     }
@@ -283,6 +286,7 @@ impl Engine {
         });
         self.tell_groups(&live);
         self.tell_descriptors(&live);
+        self.ask_for_looks();
         self.tell_close_waits();
         self.tell_ports(&live);
         self.drop_ended_groups(&live);

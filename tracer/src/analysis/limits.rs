@@ -97,6 +97,12 @@ pub const LOOKUP_PERIOD: Nanos = Nanos::from_secs(10);
 /// Such look-ups that are asked for at one tick.
 pub const LOOKUPS_PER_TICK: usize = 32;
 
+/// The least time between two looks at a table that nothing is told of.
+pub const RELOOK_PERIOD: Nanos = Nanos::from_secs(30);
+
+/// Such looks that are asked for at one tick: sixteen a second take some milliseconds.
+pub const RELOOKS_PER_TICK: usize = 8;
+
 /// Verdicts about connections that go on at once; nobody reads more. Each takes up to 40 kB.
 pub const ONGOING_VERDICTS: usize = 2_048;
 

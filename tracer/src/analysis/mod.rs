@@ -34,6 +34,7 @@ mod peers;
 mod place;
 mod port_exhaustion;
 mod process;
+mod relooks;
 pub mod report;
 pub mod series;
 mod stats;

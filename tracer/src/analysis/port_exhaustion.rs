@@ -148,7 +148,7 @@ pub(super) struct Episode {
     range: PortRange,
     peak: u64,
     refused: Option<Refused>,
-    /// Processes with the ports that they hold, the most first.
+    /// Processes with the ports that they hold, or held when most were in use, the most first.
     owners: Vec<(ProcessKey, u64)>,
     /// The ports in use as they were when they last changed by a good part.
     told: Told,
@@ -215,6 +215,7 @@ impl PortExhaustions {
             let followed = self.routes.entry(route).or_default();
             if followed.advance(now, range, ports.in_use(), refused, thresholds)
                 && let Some(episode) = &mut followed.episode
+                && episode.is_at_its_height(ports.in_use())
             {
                 episode.owners = ports.owners(route.netns, sockets);
             }
@@ -434,6 +435,12 @@ impl Episode {
     pub(super) fn process(&self) -> Option<ProcessKey> {
         let refused = self.refused.map(|refused| refused.by);
         self.owners.first().map(|(owner, _)| *owner).or(refused)
+    }
+
+    /// Whether so many ports are most of those that were in use: once they are free again, whose they
+    /// were stays told.
+    fn is_at_its_height(&self, in_use: InUse) -> bool {
+        in_use.all > self.peak / 2
     }
 
     /// Whether a process holds some of the ports, as far as that is told.

@@ -253,7 +253,10 @@ impl Process {
                 .counted(|c| sum(&c.fds_refused))
                 .max(self.seen.fds_refused),
             fds_open: self.descriptors.open_now().filter(|_| self.ended.is_none()),
+            fds_peak: self.descriptors.peak(),
             fd_limit: self.descriptors.soft_limit(),
+            fd_hard_limit: self.descriptors.hard_limit(),
+            fds_corrected: self.descriptors.corrected(),
             not_streamed: self.counted(|c| c.not_streamed),
         }
     }

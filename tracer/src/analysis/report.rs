@@ -386,7 +386,8 @@ pub struct PortExhaustion {
     pub time_wait: u64,
     /// Of [`Self::ports_in_use`], those that connections hold.
     pub open: u64,
-    /// Processes with the ports that they hold, the most first, where they are known.
+    /// Processes with the ports that they hold, or held when most were in use, the most first, where
+    /// they are known.
     pub owners: Vec<PortOwner>,
     /// How many more a minute, over the last half a minute; negative where they become fewer.
     pub rate_per_min: f64,
@@ -500,8 +501,14 @@ pub struct ProcessRow {
     pub fds_refused: u64,
     /// Descriptors open now, where known.
     pub fds_open: Option<u64>,
+    /// The most that were open since it was first looked at.
+    pub fds_peak: Option<u64>,
     /// The soft limit; `None` is unlimited or not known.
     pub fd_limit: Option<u64>,
+    /// The hard limit; `None` is unlimited or not known.
+    pub fd_hard_limit: Option<u64>,
+    /// By how many descriptors looks at the table have corrected [`Self::fds_open`], in all.
+    pub fds_corrected: u64,
     /// Descriptor events that were counted but not streamed.
     pub not_streamed: u64,
 }

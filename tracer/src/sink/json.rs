@@ -106,7 +106,10 @@ pub fn process(session: &Session, at: Nanos, row: &ProcessRow) -> String {
         fds_closed: row.fds_closed,
         fds_refused: row.fds_refused,
         fds_open: row.fds_open,
+        fds_peak: row.fds_peak,
         fd_limit: row.fd_limit,
+        fd_hard_limit: row.fd_hard_limit,
+        fds_corrected: row.fds_corrected,
         not_streamed: row.not_streamed,
     })
 }

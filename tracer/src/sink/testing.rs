@@ -395,7 +395,10 @@ pub(super) fn tomcat_row() -> ProcessRow {
         fds_closed: 1_108,
         fds_refused: 0,
         fds_open: Some(194),
+        fds_peak: Some(422),
         fd_limit: Some(4_096),
+        fd_hard_limit: Some(1_048_576),
+        fds_corrected: 2,
         not_streamed: 0,
     }
 }
@@ -418,7 +421,10 @@ fn innocent_row() -> ProcessRow {
         fds_closed: 2,
         fds_refused: 0,
         fds_open: None,
+        fds_peak: None,
         fd_limit: None,
+        fd_hard_limit: None,
+        fds_corrected: 0,
         not_streamed: 0,
     }
 }

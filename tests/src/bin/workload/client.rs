@@ -27,7 +27,7 @@ pub struct Target {
 }
 
 impl Target {
-    fn connect(self) -> io::Result<TcpStream> {
+    pub fn connect(self) -> io::Result<TcpStream> {
         TcpStream::connect((self.addr, self.port))
     }
 }
@@ -45,7 +45,7 @@ pub struct Pace {
 
 impl Pace {
     /// Calls `act` so often, and gives when each call began.
-    fn each(self, mut act: impl FnMut() -> Result<()>) -> Result<Vec<Instant>> {
+    pub fn each(self, mut act: impl FnMut() -> Result<()>) -> Result<Vec<Instant>> {
         let mut begins = Vec::new();
         for _ in 0..self.count {
             if let Some(last) = begins.last() {

@@ -9,10 +9,12 @@ mod client;
 mod fds;
 mod files;
 mod handover;
+mod leaks;
 mod processes;
 mod server;
 mod stage;
 mod surroundings;
+mod table;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,14 @@ enum Part {
     Storm(files::Storm),
     /// Get and close descriptors in one of the ways that there are.
     Fds(fds::Fds),
+    /// Change the descriptor table in one of the ways that there are, and hold still.
+    Table(table::Table),
+    /// Open a file again and again, and close none.
+    Leak(leaks::Leak),
+    /// Never close the connections that the server has closed.
+    HalfClosed(leaks::HalfClosed),
+    /// Use up the ephemeral ports towards one server.
+    UsePorts(leaks::UsePorts),
     /// Run many children that each connect once, under names of their own or one for all.
     Spawn(processes::Spawn),
     /// Run children that each open and close many files, as compilers do.
@@ -92,6 +102,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Part::Exhaust(exhaust) => exhaust.run(&stage)?,
         Part::Storm(storm) => storm.run(&stage)?,
         Part::Fds(fds) => fds.run(&stage)?,
+        Part::Table(table) => table.run(&stage)?,
+        Part::Leak(leak) => leak.run(&stage)?,
+        Part::HalfClosed(half_closed) => half_closed.run(&stage)?,
+        Part::UsePorts(use_ports) => use_ports.run(&stage)?,
         Part::Spawn(spawn) => spawn.run(&stage)?,
         Part::Compile(compile) => compile.run(&stage)?,
         Part::HandOver(hand_over) => hand_over.run(&stage)?,

@@ -143,9 +143,20 @@ impl Engine {
         let key = self.processes.learn_descriptors(fact, at, &self.thresholds);
         if let Some(key) = key
             && let Some(process) = self.processes.get_mut(key)
-            && process.descriptors.becomes_busy()
         {
-            self.busy.insert(key);
+            if process.descriptors.looks() == 1 {
+                self.relooks.add(key, at);
+            }
+            if process.descriptors.becomes_busy() {
+                self.busy.insert(key);
+            }
+        }
+    }
+
+    /// Asks for looks at tables whose counts may have gone astray.
+    pub(super) fn ask_for_looks(&mut self) {
+        for pid in self.relooks.due(self.now, &self.processes) {
+            self.processes.ask_about(pid);
         }
     }
 }

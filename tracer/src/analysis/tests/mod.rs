@@ -15,4 +15,5 @@ mod lives;
 mod near_limit;
 mod ports;
 mod properties;
+mod relooks;
 mod time_wait;

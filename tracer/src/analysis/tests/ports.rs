@@ -206,12 +206,13 @@ fn it_is_over_once_a_good_part_is_free_and_no_connect_fails() {
     t.list_time_wait(&(0..75).collect::<Vec<_>>());
     t.at(30.0);
     assert!(ports(&t)[0].ongoing, "75 are not few enough");
-    t.list_time_wait(&(0..60).collect::<Vec<_>>());
+    t.list_time_wait(&(0..20).collect::<Vec<_>>());
     t.at(31.5);
     let verdict = &ports(&t)[0];
     assert!(!verdict.ongoing);
-    assert_eq!(told(verdict).ports_in_use, 60);
+    assert_eq!(told(verdict).ports_in_use, 20);
     assert_eq!(told(verdict).ports_peak, 90);
+    assert_eq!(told(verdict).owners[0].ports, 75, "whose they were");
     t.at(60.0);
     assert_eq!(ports(&t).len(), 1);
 }

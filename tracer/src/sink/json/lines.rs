@@ -244,7 +244,10 @@ pub(super) struct ProcessLine<'a> {
     pub(super) fds_closed: u64,
     pub(super) fds_refused: u64,
     pub(super) fds_open: Option<u64>,
+    pub(super) fds_peak: Option<u64>,
     pub(super) fd_limit: Option<u64>,
+    pub(super) fd_hard_limit: Option<u64>,
+    pub(super) fds_corrected: u64,
     pub(super) not_streamed: u64,
 }
 

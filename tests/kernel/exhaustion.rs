@@ -1,0 +1,187 @@
+//! What runs out: descriptors, connections that nobody closes, ports; and that the number of open
+//! descriptors is what /proc shows, whatever changes the table. One run, with thresholds that need no
+//! quarter of an hour.
+
+use anyhow::Result;
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::{
+    list::{Checks, Test},
+    programs::{Log, Tracer, Workload, run_workload},
+    run::{Run, Shared},
+};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "exhaustion::the_number_of_descriptors_is_what_proc_shows",
+            tables,
+        ),
+        Test::new("exhaustion::a_leak_is_told_and_a_cache_is_not", leak),
+        Test::new(
+            "exhaustion::connections_that_nobody_closes_are_told",
+            half_closed,
+        ),
+        Test::new("exhaustion::ports_that_run_out_are_told", ports),
+    ]
+}
+
+/// What changes a descriptor table.
+const WAYS: [&str; 7] = [
+    "open",
+    "dup2-over",
+    "close-range",
+    "close-on-exec",
+    "received",
+    "inherited",
+    "threads",
+];
+
+/// Where a server closes first, and where ports run out.
+const CLOSING: u16 = 2198;
+const USED_UP: u16 = 2199;
+
+const HALF_CLOSED: u64 = 6;
+const LOW: u16 = 40_000;
+const HIGH: u16 = 40_099;
+/// Connects without a port.
+const FAILURES: u64 = 7;
+
+static RUN: Shared<Watched> = Shared::new(watch);
+
+struct Watched {
+    run: Run,
+    /// Each way with what its program told at the end.
+    tables: Vec<(&'static str, Value)>,
+    leaking: (u32, Value),
+    caching: u32,
+    half_closed: u32,
+    ports: (u32, Value),
+}
+
+fn watch(log: &Log) -> Result<Watched> {
+    let mut tracer = Tracer::watch(
+        log,
+        "--close-wait-count 3 --close-wait-age 1s --leak-fds 8 --leak-window 15s",
+    )?;
+    let mut changing = Vec::new();
+    for way in WAYS {
+        let mut table = Workload::stepwise(log, &format!("table --way {way}"))?;
+        table.go()?;
+        table.until("met")?;
+        changing.push((way, table));
+    }
+    // Look-ups are answered in order: once the limit of this program is known, so are those tables, and
+    // what they show from now on is counted.
+    let mut full = Workload::stepwise(log, "--fd-limit 40 exhaust --port 2194")?;
+    full.act()?;
+    tracer.until_verdict(|verdict| {
+        verdict["verdict"] == "fd_exhaustion" && verdict["fd_limit"] == 40
+    })?;
+    let mut tables = Vec::new();
+    for (way, table) in &mut changing {
+        tables.push((*way, table.act()?));
+    }
+
+    let _server = Workload::start(log, &format!("serve --close-first --port {CLOSING}"))?;
+    let mut half_closed = Workload::stepwise(
+        log,
+        &format!("half-closed --port {CLOSING} --count {HALF_CLOSED}"),
+    )?;
+    half_closed.act()?;
+    let range = format!("--low {LOW} --high {HIGH}");
+    let ports = run_workload(
+        log,
+        &format!("--new-netns use-ports --port {USED_UP} {range} --failures {FAILURES}"),
+    )?;
+    let mut leaking = Workload::stepwise(log, "leak --count 50 --period-ms 500")?;
+    let mut caching = Workload::stepwise(log, "leak --count 50 --period-ms 500 --at-once 30")?;
+    leaking.go()?;
+    caching.go()?;
+    let leaked = leaking.until("done")?;
+    caching.until("done")?;
+    let run = tracer.interrupt()?;
+    Ok(Watched {
+        run,
+        tables,
+        leaking: (leaking.pid(), leaked),
+        caching: caching.pid(),
+        half_closed: half_closed.pid(),
+        ports,
+    })
+}
+
+fn tables() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    for (way, told) in &watched.tables {
+        let tables = told["tables"].as_array().into_iter().flatten();
+        for table in tables {
+            let pid = table["pid"]
+                .as_u64()
+                .and_then(|pid| u32::try_from(pid).ok());
+            let process = watched.run.process(pid.unwrap_or_default());
+            let process = checks.some(format_args!("process of {way}"), process);
+            checks.same(
+                format_args!("descriptors of {way}"),
+                &process["fds_open"],
+                &table["open"],
+            );
+            // Nothing had to be corrected for it.
+            checks.is(process, "fds_corrected", 0);
+        }
+    }
+    checks.end()
+}
+
+fn leak() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    let (pid, leaked) = &watched.leaking;
+    let found = checks.some("leak", watched.run.verdict("fd_leak", *pid));
+    checks.is(found, "ongoing", true);
+    checks.lies(found, "rate_per_min", 30.0, 150.0);
+    let kept = leaked["kept"].as_f64().unwrap_or_default();
+    checks.lies(found, "grown", 8.0, kept);
+    checks.is(found, "top_dirs.0.pattern", format!("/proc/{pid}/*"));
+    checks.that("the time to the limit is told", found["eta"].is_string());
+    let cache = watched.run.verdict("fd_leak", watched.caching);
+    checks.same("leaks of a cache", &cache, &None);
+    checks.end()
+}
+
+fn half_closed() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    let found = watched.run.verdict("close_wait_leak", watched.half_closed);
+    let found = checks.some("CLOSE_WAIT leak", found);
+    checks.is(found, "count", HALF_CLOSED);
+    checks.is(found, "ongoing", true);
+    checks.is(found, "threads.0.tid", watched.half_closed);
+    checks.is(found, "top_peers.0.port", CLOSING);
+    checks.is(found, "top_peers.0.count", HALF_CLOSED);
+    checks.end()
+}
+
+fn ports() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    let (pid, told) = &watched.ports;
+    let found = checks.some("verdict", watched.run.verdict("port_exhaustion", *pid));
+    checks.is(found, "laddr", "127.0.0.1");
+    checks.is(found, "raddr", "127.0.0.1");
+    checks.is(found, "rport", USED_UP);
+    checks.is(found, "port_low", LOW);
+    checks.is(found, "port_high", HIGH);
+    checks.is(found, "ports_total", 100);
+    checks.is(found, "ports_peak", told["connected"].clone());
+    checks.is(found, "owners.0.pid", *pid);
+    checks.is(found, "owners.0.ports", told["connected"].clone());
+    checks.counts(found, "failed", FAILURES);
+    let failing = watched.run.verdict("failing_connects", *pid);
+    let failing = checks.some("failing connects", failing);
+    checks.is(failing, "errnos.EADDRNOTAVAIL", FAILURES);
+    checks.is(failing, "caused_by.0", found["id"].clone());
+    checks.end()
+}

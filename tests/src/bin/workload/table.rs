@@ -1,0 +1,176 @@
+//! A program that changes its descriptor table in one way and then holds still, so that what is told of
+//! it can be held against what /proc shows; it never closes what it has at the end itself.
+
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, IntoRawFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
+    process::{self, Command},
+    sync::mpsc,
+    thread,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+use rustix::{
+    io::dup,
+    pipe::pipe,
+    process::{Signal, set_parent_process_death_signal},
+};
+use serde_json::{Value, json};
+
+use super::{handover, stage::Stage};
+
+/// What is opened: there everywhere, readable by everybody.
+const FILE: &str = "/proc/self/stat";
+
+/// A descriptor table that changes in one way. Tells `met` once its process has done something.
+#[derive(Args)]
+pub struct Table {
+    /// The way
+    #[arg(long, value_enum)]
+    way: Way,
+}
+
+/// What changes a table.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// Opens and closes.
+    Open,
+    /// dup2(2) onto numbers that are in use: as many as before.
+    Dup2Over,
+    /// `close_range(2)` over some that are open and some that are not.
+    CloseRange,
+    /// execve(2), which closes most of what is open.
+    CloseOnExec,
+    /// The program after that.
+    #[value(hide = true)]
+    AfterExec,
+    /// recvmsg(2) with `SCM_RIGHTS`, kept.
+    Received,
+    /// fork(2): the child has all, closes some and opens others.
+    Inherited,
+    /// Threads, which share one table.
+    Threads,
+}
+
+impl Table {
+    pub fn run(&self, stage: &Stage) -> Result<()> {
+        if self.way == Way::AfterExec {
+            return hold(stage, &[process::id()]);
+        }
+        stage.ready()?;
+        let met = files(3)?;
+        stage.reach("met", Value::Null)?;
+        let own = process::id();
+        match self.way {
+            Way::Open => {
+                let _kept = files(5)?;
+                drop(files(4)?);
+                drop(met);
+                hold(stage, &[own])
+            }
+            Way::Dup2Over => {
+                let over = files(4)?;
+                for (from, to) in met.iter().zip(&over) {
+                    // SAFETY: the number stays its owner's, who closes what it refers to by then.
+                    let result = unsafe { libc::dup2(from.as_raw_fd(), to.as_raw_fd()) };
+                    ensure!(result >= 0, io::Error::last_os_error());
+                }
+                hold(stage, &[own])
+            }
+            Way::CloseRange => {
+                let given: Vec<i32> = files(20)?.into_iter().map(IntoRawFd::into_raw_fd).collect();
+                let (first, last) = (given.get(8), given.last());
+                let (first, last) = first.zip(last).context("twenty were opened")?;
+                // SAFETY: these numbers were given away, and nothing is open beyond the last.
+                let result =
+                    unsafe { libc::syscall(libc::SYS_close_range, *first, *last + 100, 0) };
+                ensure!(result == 0, io::Error::last_os_error());
+                hold(stage, &[own])
+            }
+            Way::CloseOnExec => exec(&files(6)?),
+            Way::AfterExec => Ok(()),
+            Way::Received => {
+                let (to, from) = UnixStream::pair()?;
+                let mut kept = Vec::new();
+                for file in &met {
+                    handover::send(&from, file.as_fd())?;
+                    kept.push(handover::receive(&to)?);
+                }
+                hold(stage, &[own])
+            }
+            Way::Inherited => inherit(stage, met),
+            Way::Threads => {
+                let (tell, told) = mpsc::channel();
+                for _ in 0..4 {
+                    let tell = tell.clone();
+                    thread::spawn(move || tell.send(files(3)));
+                }
+                let kept: Vec<_> = told.iter().take(4).collect::<Result<_>>()?;
+                hold(stage, &[own])?;
+                drop(kept);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn files(count: usize) -> Result<Vec<File>> {
+    (0..count).map(|_| Ok(File::open(FILE)?)).collect()
+}
+
+/// Tells what /proc shows of these processes, and holds still.
+fn hold(stage: &Stage, pids: &[u32]) -> Result<()> {
+    let mut tables = Vec::new();
+    for pid in pids {
+        let folder = fs::read_dir(format!("/proc/{pid}/fd"))?;
+        // Whoever reads its own table sees the descriptor that it reads it by.
+        let reader = usize::from(*pid == process::id());
+        tables.push(json!({ "pid": pid, "open": folder.count() - reader }));
+    }
+    stage.done(json!({ "tables": tables }))
+}
+
+/// Runs this program anew. Of these files all are closed by that, of their copies none.
+fn exec(files: &[File]) -> Result<()> {
+    let mut copies: Vec<OwnedFd> = Vec::new();
+    for file in files.iter().take(2) {
+        copies.push(dup(file)?);
+    }
+    let words = env::args_os().skip(1);
+    let words = words.map(|word| match word.to_str() {
+        Some("close-on-exec") => "after-exec".into(),
+        _ => word,
+    });
+    Err(Command::new(env::current_exe()?).args(words).exec()).context("cannot run this anew")
+}
+
+/// Has a child that closes some of what it inherits and opens something else.
+fn inherit(stage: &Stage, mut met: Vec<File>) -> Result<()> {
+    let (from_child, to_parent) = pipe()?;
+    // SAFETY: there is one thread only, so the child may do whatever this process may.
+    let child = unsafe { libc::fork() };
+    ensure!(child >= 0, io::Error::last_os_error());
+    if child == 0 {
+        // Whoever reads what this prints waits until nobody can print any more.
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        met.truncate(1);
+        let _kept = files(5)?;
+        rustix::io::write(&to_parent, b"c")?;
+        loop {
+            // SAFETY: waits for a signal, which ends this process.
+            unsafe { libc::pause() };
+        }
+    }
+    rustix::io::read(&from_child, &mut [0_u8])?;
+    let pid = u32::try_from(child)?;
+    let held = hold(stage, &[process::id(), pid]);
+    // SAFETY: the child is this process's own and not waited for yet, so nobody else has its pid.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    held
+}
