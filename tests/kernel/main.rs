@@ -18,6 +18,7 @@ mod programs;
 mod recordings;
 mod run;
 mod socket_table;
+mod takeover;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         innocents::tests(),
         overflow::tests(),
         recordings::tests(),
+        takeover::tests(),
         fallback::tests(),
     ];
     let can_run = programs::are_here();

@@ -167,6 +167,30 @@ impl Keep {
     }
 }
 
+/// A client with a pool of connections, which it closes all at once. It is ready once they are open.
+#[derive(Args)]
+pub struct Pool {
+    #[command(flatten)]
+    target: Target,
+    /// How many
+    #[arg(long)]
+    connections: usize,
+}
+
+impl Pool {
+    pub fn run(&self, stage: &Stage) -> Result<()> {
+        let mut pool = Vec::new();
+        for _ in 0..self.connections {
+            let mut stream = self.target.connect()?;
+            request(&mut stream, 32, 600)?;
+            pool.push(stream);
+        }
+        stage.ready()?;
+        drop(pool);
+        stage.done(json!({}))
+    }
+}
+
 /// A client that asks and is answered.
 #[derive(Args)]
 pub struct Requests {

@@ -43,6 +43,8 @@ enum Part {
     Flap(client::Flap),
     /// Keep one connection, with a request now and then, until killed.
     Keep(client::Keep),
+    /// Keep a pool of connections, then close all of them.
+    Pool(client::Pool),
     /// Send requests: one to a connection (churn), or many (a pool, keep-alive).
     Requests(client::Requests),
     /// Connect once, send one request if asked for, and end.
@@ -95,6 +97,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Part::Serve(serve) => serve.run(&stage)?,
         Part::Flap(flap) => flap.run(&stage)?,
         Part::Keep(keep) => keep.run(&stage)?,
+        Part::Pool(pool) => pool.run(&stage)?,
         Part::Requests(requests) => requests.run(&stage)?,
         Part::Connect(connect) => connect.run()?,
         Part::Fail(fail) => fail.run(&stage)?,
