@@ -3,6 +3,7 @@
 
 mod golden;
 mod report;
+mod serve;
 
 #[path = "../common/program.rs"]
 mod program;

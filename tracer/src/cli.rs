@@ -2,8 +2,11 @@
 //! is done about them.
 
 mod examples;
+mod metrics;
 mod record;
 mod report;
+mod serve;
+mod settings;
 mod thresholds;
 mod traces;
 mod views;
@@ -20,8 +23,11 @@ use crate::{
 };
 
 use examples::EXAMPLES;
+pub use metrics::{DetailArgs, MetricsAt};
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use report::{ReportArgs, ReportFormat};
+pub use serve::ServeArgs;
+pub use settings::{Changes, Settings};
 pub use thresholds::ThresholdArgs;
 pub use traces::{Moment, Speed, TraceArgs};
 pub use views::{DiffArgs, EventsArgs, ExportArgs, ExportAs};
@@ -97,6 +103,14 @@ pub enum Command {
     /// when there is a verdict.
     #[command(after_long_help = EXAMPLES)]
     Record(Box<RecordArgs>),
+    /// Watch for months, beside an application or once a node, and tell what is already there
+    ///
+    /// Prints one JSON object a line for each verdict and for each change of one, and runs until
+    /// SIGTERM. Each option can also be set by an environment variable or in a file (see
+    /// docs/serve.md); an option goes before a variable, and that before the file. SIGHUP reads the
+    /// file again.
+    #[command(after_long_help = EXAMPLES)]
+    Serve(Box<ServeArgs>),
     /// Ask a running tracer with a flight recorder for a dump of the last minutes
     ///
     /// The tracer is one that was started with --flight. Prints the path of the trace that it wrote.
@@ -149,7 +163,7 @@ pub enum Command {
 }
 
 /// What is watched, and how long: what `watch` and `record` have in common.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ScopeArgs {
     /// Only connections with this port on either side; repeat it or separate by commas
     #[arg(
@@ -214,6 +228,15 @@ pub struct WatchArgs {
     /// What is kept in memory.
     #[command(flatten)]
     pub flight: FlightArgs,
+    /// Serve metrics and health by HTTP: a port of this machine's own address, such as 9740, or an
+    /// address, such as 0.0.0.0:9740 (see docs/serve.md)
+    #[arg(
+        long, value_name = "ADDR", value_parser = metrics::metrics_at, help_heading = "Metrics"
+    )]
+    pub metrics: Option<MetricsAt>,
+    /// In which detail.
+    #[command(flatten)]
+    pub metrics_detail: DetailArgs,
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,
@@ -237,7 +260,7 @@ pub struct ViewArgs {
 #[derive(Debug, Args)]
 pub struct RecordArgs {
     /// Write the trace to this file
-    #[arg(short, long, value_name = "FILE", required_unless_present = "flight")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["flight", "dump_dir"])]
     pub output: Option<PathBuf>,
     /// What is recorded.
     #[command(flatten)]
@@ -288,7 +311,7 @@ fn verdict_name(name: &str) -> Result<String, String> {
 }
 
 /// What watching may cost.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Cost")]
 pub struct CostArgs {
     /// Descriptor events with paths that one process may send in one second; what is beyond is
@@ -572,6 +595,7 @@ mod tests {
         let mut seen = 0;
         for command in [
             "tracer watch",
+            "tracer serve",
             "tracer timewait",
             "tracer doctor",
             "tracer replay",

@@ -2,15 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tracer::{app, cli::Cli};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let words = std::env::args_os().collect();
+    let (cli, settings) = match Cli::from_words(words, |name| std::env::var_os(name)) {
+        Ok(read) => read,
+        Err(error) => error.exit(),
+    };
     env_logger::Builder::new()
         .filter_level(cli.verbosity.log_level_filter())
         .parse_default_env()
         .format_target(false)
         .init();
-    app::run(&cli)
+    app::run(&cli, settings)
 }

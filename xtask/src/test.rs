@@ -162,8 +162,10 @@ fn tests() -> Result<()> {
     setup::bpf_toolchain()?;
     setup::browser()?;
     let python = setup::python()?;
+    let promtool = setup::prometheus()?.join("usr/bin/promtool");
     let mut test = workspace::cargo("test");
     test.env("TRACER_PYTHON", python);
+    test.env("TRACER_PROMTOOL", promtool);
     run_shown(test.args(["--quiet", "--workspace", "--exclude", "tracer-ebpf"]))
 }
 

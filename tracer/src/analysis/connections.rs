@@ -54,6 +54,7 @@ pub(super) enum Outcome {
     Opened {
         owner: Owner,
         role: Role,
+        local: Endpoint,
         remote: Endpoint,
     },
     /// A connection ended; its row is there.
@@ -237,6 +238,7 @@ impl Connections {
                     outcomes.push(Outcome::Opened {
                         owner,
                         role: connection.role,
+                        local: connection.local,
                         remote: connection.remote,
                     });
                 }

@@ -104,6 +104,12 @@ impl Engine {
         }
     }
 
+    /// Judges by other thresholds from now on; what goes on is over when these say so. A trace tells
+    /// one set of them, so this is not for what is recorded as a whole.
+    pub fn change_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
     /// The verdicts made or changed since they were last taken, in the order of their numbers. One
     /// that changes all the time comes about once a second; its end comes at once.
     pub fn take_verdict_updates(&mut self) -> Vec<Verdict> {
@@ -145,12 +151,16 @@ impl Engine {
                 &self.session.selection,
             ),
             losses: self.losses.latest().clone(),
-            evicted: Evicted {
-                processes: self.processes.evicted,
-                connections: self.connections.evicted,
-                groups: self.groups.evicted,
-                verdicts: self.verdicts.missing(),
-            },
+            evicted: self.evicted(),
+        }
+    }
+
+    fn evicted(&self) -> Evicted {
+        Evicted {
+            processes: self.processes.evicted,
+            connections: self.connections.evicted,
+            groups: self.groups.evicted,
+            verdicts: self.verdicts.missing(),
         }
     }
 
@@ -200,6 +210,7 @@ impl Engine {
                     owner,
                     role,
                     remote,
+                    ..
                 } => {
                     if let Some(process) = self.processes.get_mut(owner.process) {
                         process.connections_open += 1;

@@ -134,6 +134,24 @@ pub const SERIES_PATTERNS: usize = 16;
 /// Points in time that all records together may hold, of 8 or 12 bytes each.
 pub const SERIES_POINTS: usize = 1 << 20;
 
+/// Groups of processes that are counted by themselves for a monitor, which keeps each number of each
+/// for weeks; others are one sum. A node runs some hundreds of programs.
+pub const TOTALS_GROUPS: usize = 512;
+
+/// Peers of all such groups together that are counted by themselves; others are one sum for each group.
+/// Each has some 15 numbers, so a monitor reads at most 3 MB.
+pub const TOTALS_PEERS: usize = 1_024;
+
+/// How long a group, or a peer, must have been idle before a full table may give its place to another:
+/// longer than a monitor looks back to tell a rate.
+pub const TOTALS_IDLE: Nanos = Nanos::from_secs(3_600);
+
+/// How long what a process does waits for a look-up to tell where it runs, before it is counted.
+pub const TOTALS_WAIT: Nanos = Nanos::from_secs(1);
+
+/// Characters of a command line in a label.
+pub const CMDLINE_LABEL_CHARS: usize = 128;
+
 /// A full table forgets this part (one in so many) of its rows at once, so that finding the
 /// oldest costs little for each row.
 pub const EVICTED_PART: usize = 16;

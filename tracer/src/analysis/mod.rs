@@ -44,9 +44,11 @@ mod thresholds;
 mod time_wait;
 #[cfg(test)]
 mod timeline;
+pub mod totals;
 mod verdicts;
 
 pub use engine::Engine;
 pub use report::Report;
 pub use series::{Series, SeriesRecorder};
 pub use thresholds::Thresholds;
+pub use totals::{Totals, TotalsRecorder};

@@ -18,6 +18,7 @@ use super::{
     place::{Place, Shared},
     report::{Identity, ProcessRow},
     thresholds::Thresholds,
+    totals::{Detail, GroupLabel},
 };
 
 /// Events of a process may come so late after its end; later ones are of another with its pid.
@@ -127,6 +128,13 @@ impl Process {
     /// When it ended, once it has.
     pub(super) fn end(&self) -> Option<Nanos> {
         self.ended
+    }
+
+    /// Descriptors refused (EMFILE, ENFILE) so far.
+    pub(super) fn fds_refused(&self) -> u64 {
+        let sum = |refused: &[u64]| refused.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        self.counted(|counters| sum(&counters.fds_refused))
+            .max(self.seen.fds_refused)
     }
 
     /// What the counters told last.
@@ -249,9 +257,7 @@ impl Process {
             fds_closed: self
                 .counted(|c| sum(&c.fds_closed_of_kind))
                 .max(self.seen.fds_closed),
-            fds_refused: self
-                .counted(|c| sum(&c.fds_refused))
-                .max(self.seen.fds_refused),
+            fds_refused: self.fds_refused(),
             fds_open: self.descriptors.open_now().filter(|_| self.ended.is_none()),
             fds_peak: self.descriptors.peak(),
             fd_limit: self.descriptors.soft_limit(),
@@ -294,6 +300,26 @@ impl Processes {
     /// The process that has this pid now.
     pub(super) fn current(&self, pid: Pid) -> Option<ProcessKey> {
         self.current.get(&pid).copied()
+    }
+
+    /// Each process with its key, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (ProcessKey, &Process)> {
+        self.table.iter().map(|(key, process)| (*key, process))
+    }
+
+    /// What a process is counted under.
+    pub(super) fn label(&self, key: ProcessKey, detail: Detail) -> GroupLabel {
+        let Some(process) = self.table.get(&key) else {
+            return GroupLabel::default();
+        };
+        let place = process.place.as_deref();
+        GroupLabel::new(
+            process.name(),
+            place,
+            process.hostname.as_ref(),
+            detail.pid.then_some(key.pid),
+            process.cmdline.as_deref().filter(|_| detail.cmdline),
+        )
     }
 
     /// A process's name; empty where none is known.

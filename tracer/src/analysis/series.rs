@@ -115,7 +115,22 @@ impl LossCause {
         Self::LookupDropped,
     ];
 
-    fn of(self, losses: &Losses) -> u64 {
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::MapFull => "map_full",
+            Self::ReadFailed => "read_failed",
+            Self::Undecodable => "undecodable",
+            Self::KernelSkipped => "kernel_skipped",
+            Self::LookupDropped => "lookup_dropped",
+        }
+    }
+
+    /// How much was lost so far for this cause.
+    #[must_use]
+    pub fn of(self, losses: &Losses) -> u64 {
         let over_kinds = |of: fn(&EventStats) -> u64| {
             let kinds = losses.by_kind.iter().map(of);
             kinds.fold(0, u64::saturating_add)

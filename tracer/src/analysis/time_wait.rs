@@ -78,6 +78,7 @@ impl TimeWaitTable {
         rows
     }
 
+<<<<<<< HEAD
     /// What is left of clients' connections, as far as the ports tell; `range` tells which are given to
     /// clients.
     pub(super) fn port_users(
@@ -107,6 +108,16 @@ impl TimeWaitTable {
             .values()
             .map(|(_, listing)| listing.rows().len())
             .sum()
+=======
+    /// The process of each listed socket that was selected; `None` where nobody knows.
+    pub(super) fn processes(
+        &self,
+        connections: &Connections,
+        selection: &Selection,
+    ) -> impl Iterator<Item = Option<ProcessKey>> {
+        let listings = self.listings.values();
+        listings.flat_map(|(_, listing)| owners(listing, connections, selection))
+>>>>>>> 16c009f (Serve: the watch as a service, with settings from options, variables and a file, metrics and health)
     }
 
     fn sockets(&self) -> impl Iterator<Item = (Netns, &SocketRow)> {

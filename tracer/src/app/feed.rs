@@ -6,13 +6,14 @@ use std::collections::{HashMap, HashSet};
 use tracer_common::ProcessCounters;
 
 use super::{
+    exporter::Exporter,
     flight::{FlightRecorder, Tally},
     recorder::{Recorder, Summary},
 };
 use crate::{
-    analysis::Engine,
+    analysis::{Engine, report::Verdict},
     host::lookup::{Introduced, Lookups, Request},
-    model::{Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid, decode},
+    model::{Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid, Session, decode},
     source::live::{Batch, ProcessTable},
 };
 
@@ -37,6 +38,7 @@ pub(super) struct Feed {
     pub(super) engine: Engine,
     recorder: Option<Recorder>,
     flight: Option<FlightRecorder>,
+    exporter: Option<Exporter>,
     processes: HashMap<Pid, Known>,
     /// What ended since the last tick, for the look-ups that are wanted of it then.
     ended: HashMap<Pid, Introduced>,
@@ -60,6 +62,7 @@ impl Feed {
         engine: Engine,
         recorder: Option<Recorder>,
         flight: Option<FlightRecorder>,
+        exporter: Option<Exporter>,
         own_netns: Option<Netns>,
         lookups: Lookups,
     ) -> Self {
@@ -67,6 +70,7 @@ impl Feed {
             engine,
             recorder,
             flight,
+            exporter,
             processes: HashMap::new(),
             ended: HashMap::new(),
             own_netns,
@@ -87,6 +91,28 @@ impl Feed {
         }
         if let Some(flight) = &mut self.flight {
             flight.push(input);
+        }
+        if let Some(exporter) = &mut self.exporter {
+            exporter.observe(&self.engine, input);
+        }
+    }
+
+    /// Begins a watch whose hooks are all attached.
+    pub(super) fn begin(&mut self, session: &Session) {
+        self.apply(&Input::Session(Box::new(session.clone())));
+        if let Some(exporter) = &mut self.exporter {
+            exporter.begin(session);
+        }
+    }
+
+    /// A tick is over, and these verdicts were made or have changed.
+    pub(super) fn turn(&mut self, session: &Session, verdicts: &[Verdict]) {
+        if let Some(flight) = &mut self.flight {
+            flight.tick(session, verdicts);
+        }
+        if let Some(exporter) = &mut self.exporter {
+            exporter.verdicts(verdicts);
+            exporter.turn(&self.engine);
         }
     }
 

@@ -64,7 +64,7 @@ struct ActiveDump {
 impl FlightRecorder {
     /// Begins to keep what happens. The folder must be there, or be one that can be made.
     pub(super) fn start(args: FlightArgs, window: Nanos, head: Head) -> Result<Self> {
-        let dir = &args.dump_dir;
+        let dir = args.dump_dir();
         fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the folder for dumps, {}", dir.display()))?;
         let bytes_max = usize::try_from(args.flight_size).unwrap_or(usize::MAX);
@@ -110,6 +110,23 @@ impl FlightRecorder {
             }
         }
         self.reap(false);
+    }
+
+    /// Dumps for other verdicts, or longer, from now on, and tells other thresholds.
+    pub(super) fn take_over(&mut self, args: &FlightArgs, thresholds: serde_json::Value) {
+        let FlightArgs {
+            on,
+            dump_after,
+            dump_pause,
+            ..
+        } = args.clone();
+        self.args = FlightArgs {
+            on,
+            dump_after,
+            dump_pause,
+            ..self.args.clone()
+        };
+        self.flight.set_thresholds(thresholds);
     }
 
     /// Begins a dump of what there is until now, and tells the asker when it is written.
@@ -164,7 +181,7 @@ impl FlightRecorder {
         self.flush();
         let excerpt = self.flight.excerpt();
         let name = recording::dump_name(&excerpt.head().session, self.now);
-        let path = self.args.dump_dir.join(name);
+        let path = self.args.dump_dir().join(name);
         let (sender, segments) = channel();
         let reason = reason.to_owned();
         let thread = thread::Builder::new()

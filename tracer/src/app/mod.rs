@@ -5,6 +5,7 @@ mod control;
 mod diff;
 mod events;
 mod export;
+mod exporter;
 mod feed;
 mod flight;
 mod output;
@@ -12,8 +13,10 @@ mod pump;
 mod ready_file;
 mod record;
 mod recorder;
+mod reload;
 mod replay;
 mod report;
+mod serve;
 mod stop;
 mod traces;
 
@@ -22,29 +25,33 @@ use std::{io::Write as _, process::ExitCode, time::Duration};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    analysis::{Report, Thresholds},
+    analysis::{Report, Thresholds, totals::Detail},
     cli::{
-        AttachMode, Cli, Command, CostArgs, DoctorArgs, DumpArgs, Format, ScopeArgs, TimewaitArgs,
-        WatchArgs, exit,
+        AttachMode, Cli, Command, CostArgs, DetailArgs, DoctorArgs, DumpArgs, Format, MetricsAt,
+        ScopeArgs, Settings, TimewaitArgs, WatchArgs, exit,
     },
     doctor, host,
     model::Selection,
     sink::{Look, timewait},
     source::live::{self, AttachError, Live, Method},
 };
+use exporter::{Exporter, Exports};
 use output::Output;
 use pump::{Ended, Pump, Watch};
 use recorder::Recording;
+use stop::Stop;
 
 /// How much of the ring buffer `tracer timewait` needs: connections only.
 const TIMEWAIT_RING_BYTES: u32 = 4 << 20;
 
-/// Runs what the command line asks for. Whatever went wrong has been said on standard error.
-pub fn run(cli: &Cli) -> ExitCode {
+/// Runs what the command line asks for; `settings` are those of `tracer serve`. Whatever went wrong has
+/// been said on standard error.
+pub fn run(cli: &Cli, settings: Option<Settings>) -> ExitCode {
     let look = Look::of_stdout(cli.color);
     let ended = match &cli.command {
         Command::Watch(args) => watch(args, look),
         Command::Record(args) => record::record(args),
+        Command::Serve(args) => serve::serve(args, settings),
         Command::Dump(args) => dump(args),
         Command::Replay(args) => replay::replay(args, look),
         Command::Report(args) => report::report(args),
@@ -112,6 +119,7 @@ fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
             path,
             keep: args.keep.clone(),
         }),
+        exports: exports(args.metrics, &args.metrics_detail),
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };
     let mut output = Output::start(args.view.format, look, true)?;
@@ -119,6 +127,16 @@ fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
     output.end(&ended.report)?;
     record::tell(&ended);
     Ok(code(&args.scope, &ended.report))
+}
+
+/// Where metrics are to be served, if anywhere.
+fn exports(at: Option<MetricsAt>, detail: &DetailArgs) -> Option<Exports> {
+    let detail = Detail {
+        pid: detail.metrics_pid,
+        cmdline: detail.metrics_cmdline,
+    };
+    let at = at?.address()?;
+    Some(Exports { at, detail })
 }
 
 /// The code that a watch ends with where all went well.
@@ -158,6 +176,8 @@ fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
         recording: None,
         flight: None,
         only_records: false,
+        settings: None,
+        exports: None,
     };
     if !args.watch_for.is_zero() && args.format == Format::Table {
         let time = humantime::format_duration(args.watch_for);
@@ -206,10 +226,21 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Attaches, then pumps until the watch ends; gives the last report.
 fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<Ended> {
-    let (live, drain) = attach(options)?;
     let runtime = runtime()?;
-    let pump = Pump::start(options, watch, live, drain, output)?;
-    runtime.block_on(Box::pin(pump.run()))
+    // A service that is stopped while it begins ends in order, too.
+    let stop = watch.settings.is_some().then(|| {
+        let _inside = runtime.enter();
+        Stop::new()
+    });
+    let stop = stop.transpose()?;
+    // From before the hooks are attached, so that whoever asks is told that they are not.
+    let exporter = watch
+        .exports
+        .map(|exports| Exporter::listen(exports, options.ring_bytes));
+    let exporter = exporter.transpose()?;
+    let (live, drain) = attach(options)?;
+    let pump = Pump::start(options, watch, (live, drain), exporter, output)?;
+    runtime.block_on(Box::pin(pump.run(stop)))
 }
 
 /// Options that stream connections alone, of everything: what `tracer timewait` needs but for the

@@ -30,6 +30,11 @@ impl Output {
         Self::Silent
     }
 
+    /// For machines.
+    pub(super) fn json() -> Self {
+        Self::Json
+    }
+
     /// For a recording.
     pub(super) fn progress() -> Self {
         if io::stderr().is_terminal() {

@@ -12,16 +12,18 @@ use tokio::{
 
 use super::{
     calls::{Call, Calls},
+    exporter::{Exporter, Exports},
     feed::Feed,
     flight::{FlightRecorder, Tally},
     output::Output,
     ready_file::ReadyFile,
     recorder::{self, Recorder, Recording, Stopped, Summary},
+    reload::Reloads,
     stop::Stop,
 };
 use crate::{
     analysis::{Engine, Report, Thresholds},
-    cli::{FlightArgs, ScopeArgs, ThresholdArgs, nanos},
+    cli::{FlightArgs, ScopeArgs, ServeArgs, Settings, ThresholdArgs, nanos},
     host::{
         lookup::{self, Lookups},
         procfs::Procfs,
@@ -49,6 +51,10 @@ pub(super) struct Watch {
     pub(super) flight: Option<FlightArgs>,
     /// Whether there is nothing else to do than to record.
     pub(super) only_records: bool,
+    /// What is read again at SIGHUP.
+    pub(super) settings: Option<Settings>,
+    /// Where metrics are served.
+    pub(super) exports: Option<Exports>,
 }
 
 impl Watch {
@@ -60,8 +66,10 @@ impl Watch {
             interval: Duration::from_secs(1),
             ready_file: scope.ready_file.clone(),
             recording: None,
-            flight: Some(flight.clone()).filter(|flight| flight.flight.is_some()),
+            flight: Some(flight.clone()).filter(|flight| flight.window().is_some()),
             only_records: false,
+            settings: None,
+            exports: None,
         }
     }
 }
@@ -92,8 +100,8 @@ impl<'a> Pump<'a> {
     pub(super) fn start(
         options: &live::Options,
         watch: Watch,
-        mut live: Live,
-        drain: Drain,
+        (mut live, drain): (Live, Drain),
+        exporter: Option<Exporter>,
         output: &'a mut Output,
     ) -> Result<Self> {
         let session = Session {
@@ -136,7 +144,7 @@ impl<'a> Pump<'a> {
         let recorder = watch.recording.clone();
         let recorder = recorder.map(|recording| Recorder::create(recording, head.clone()));
         let flight = watch.flight.clone();
-        let flight = flight.and_then(|args| Some((args.flight?, args)));
+        let flight = flight.and_then(|args| Some((args.window()?, args)));
         let flight =
             flight.map(|(window, args)| FlightRecorder::start(args, nanos(window), head.clone()));
         let engine = Engine::new(watch.thresholds);
@@ -144,10 +152,11 @@ impl<'a> Pump<'a> {
             engine,
             recorder.transpose()?,
             flight.transpose()?,
+            exporter,
             own_netns,
             lookups,
         );
-        feed.apply(&Input::Session(Box::new(session.clone())));
+        feed.begin(&session);
         let kernel_log = live.logger();
         Ok(Self {
             watch,
@@ -161,9 +170,12 @@ impl<'a> Pump<'a> {
         })
     }
 
-    /// Pumps until the time is over or a signal comes; gives the last report.
-    pub(super) async fn run(mut self) -> Result<Ended> {
-        let mut stop = Stop::new(self.watch.duration)?;
+    /// Pumps until the time is over or a signal comes; gives the last report. `stop` has listened for
+    /// signals since before.
+    pub(super) async fn run(mut self, stop: Option<Stop>) -> Result<Ended> {
+        let stop = stop.map_or_else(Stop::new, Ok)?;
+        let mut stop = stop.within(self.watch.duration);
+        let mut reloads = Reloads::listen(self.watch.settings.take())?;
         let mut calls = Calls::listen(self.watch.flight.as_ref()).await?;
         let _ready = self
             .watch
@@ -195,6 +207,7 @@ impl<'a> Pump<'a> {
                 },
                 Some(fact) = self.facts.recv() => self.feed.apply(&fact),
                 call = calls.next() => self.dump(call),
+                args = reloads.next() => self.take_over(&args)?,
                 _ = refresh.tick(), if self.output.refreshes() => {
                     self.output.refresh(&self.feed.engine.report())?;
                 }
@@ -233,9 +246,7 @@ impl<'a> Pump<'a> {
         if verdicts.iter().any(|verdict| verdict.update == 0) {
             self.feed.flush_recording();
         }
-        if let Some(flight) = self.feed.flight() {
-            flight.tick(&self.session, &verdicts);
-        }
+        self.feed.turn(&self.session, &verdicts);
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
@@ -279,6 +290,16 @@ impl<'a> Pump<'a> {
             Call::Signal => flight.dump_now("SIGUSR1", None),
             Call::Asked(asker) => flight.dump_now("tracer dump", Some(asker)),
         }
+    }
+
+    /// Goes on with other settings, as far as they can change on the way.
+    fn take_over(&mut self, args: &ServeArgs) -> Result<()> {
+        let thresholds = args.thresholds.over(Thresholds::default());
+        self.feed.engine.change_thresholds(thresholds);
+        if let Some(flight) = self.feed.flight() {
+            flight.take_over(&args.flight, serde_json::to_value(thresholds)?);
+        }
+        Ok(())
     }
 
     fn recording_stopped(&self) -> Option<&Stopped> {

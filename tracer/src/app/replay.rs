@@ -40,7 +40,7 @@ async fn show(
     traces: &mut Traces,
     output: &mut Output,
 ) -> Result<Report> {
-    let mut stop = Stop::new(None)?;
+    let mut stop = Stop::new()?;
     let mut engine = Engine::new(thresholds);
     let mut session = Session::default();
     let mut pace = None;

@@ -16,14 +16,20 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Listens for signals, and for the end of this time if there is one.
-    pub(super) fn new(duration: Option<Duration>) -> Result<Self> {
+    /// Listens for signals.
+    pub(super) fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            deadline: duration.map(|duration| Instant::now() + duration),
+            deadline: None,
         })
+    }
+
+    /// Stops after this time at the latest, if there is one, beginning now.
+    pub(super) fn within(mut self, duration: Option<Duration>) -> Self {
+        self.deadline = duration.map(|duration| Instant::now() + duration);
+        self
     }
 
     /// Returns when it is time to stop.

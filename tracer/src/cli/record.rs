@@ -1,8 +1,11 @@
 //! The words that say where a recording goes, how large it may get and when it is dumped; never how.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{positive_time, verdict_name};
 
@@ -71,42 +74,64 @@ fn rotation(text: &str) -> Result<Rotation, String> {
 /// Where `tracer dump` finds a tracer with a flight recorder.
 pub const CONTROL_PATH: &str = "/run/tracer.sock";
 
-/// The flight recorder.
+/// What the flight recorder keeps where only a folder for its dumps is given. A fault's causes seldom
+/// lie further back, and a busy host fills the memory for it sooner.
+const FLIGHT_TIME: Duration = Duration::from_mins(5);
+
+/// The flight recorder: it runs where its time or its folder is given.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Flight recorder")]
+#[command(
+    next_help_heading = "Flight recorder",
+    group = ArgGroup::new("flies").args(["flight", "dump_dir"]).multiple(true)
+)]
 pub struct FlightArgs {
     /// Keep the last minutes in memory, such as 5m, and dump them when there is a verdict, at SIGUSR1,
-    /// or when `tracer dump` asks
+    /// or when `tracer dump` asks [default: 5m with --dump-dir]
     #[arg(long, value_name = "TIME", value_parser = positive_time)]
     pub flight: Option<Duration>,
     /// Keep no more than this in memory, however short the time; what is known of processes and
     /// sockets comes on top
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size, requires = "flight")]
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size, requires = "flies")]
     pub flight_size: u64,
-    /// Write dumps to this folder
-    #[arg(long, value_name = "DIR", default_value = ".", requires = "flight")]
-    pub dump_dir: PathBuf,
+    /// Write dumps to this folder [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub dump_dir: Option<PathBuf>,
     /// Dump for these verdicts only, such as `flapping,fd_burst`
     #[arg(
         long, value_name = "NAME", value_delimiter = ',', value_parser = verdict_name,
-        requires = "flight"
+        requires = "flies"
     )]
     pub on: Vec<String>,
     /// Go on with a dump for so long after the verdict
     #[arg(
         long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration,
-        requires = "flight"
+        requires = "flies"
     )]
     pub dump_after: Duration,
     /// Dump for verdicts no more often than this; each one that makes no dump is counted
     #[arg(
         long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration,
-        requires = "flight"
+        requires = "flies"
     )]
     pub dump_pause: Duration,
     /// Listen for `tracer dump` at this path
-    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH, requires = "flight")]
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH, requires = "flies")]
     pub control: PathBuf,
+}
+
+impl FlightArgs {
+    /// How much is kept, where anything is.
+    #[must_use]
+    pub fn window(&self) -> Option<Duration> {
+        let by_folder = self.dump_dir.is_some().then_some(FLIGHT_TIME);
+        self.flight.or(by_folder)
+    }
+
+    /// The folder for dumps.
+    #[must_use]
+    pub fn dump_dir(&self) -> &Path {
+        self.dump_dir.as_deref().unwrap_or(Path::new("."))
+    }
 }
 
 /// What `tracer dump` is told.

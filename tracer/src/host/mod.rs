@@ -4,6 +4,7 @@
 pub mod cgroup;
 pub mod lookup;
 pub mod netns;
+pub mod own;
 pub mod owners;
 pub mod ports;
 pub mod procfs;

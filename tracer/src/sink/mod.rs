@@ -12,6 +12,7 @@ pub mod html;
 pub mod json;
 mod look;
 pub mod markdown;
+pub mod metrics;
 mod provenance;
 pub mod recording;
 pub mod screen;

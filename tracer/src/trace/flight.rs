@@ -126,6 +126,11 @@ impl Flight {
         self.close_segment()
     }
 
+    /// Tells other thresholds with every excerpt from now on.
+    pub fn set_thresholds(&mut self, thresholds: serde_json::Value) {
+        Arc::make_mut(&mut self.head).thresholds = thresholds;
+    }
+
     /// All that is kept, to be written by somebody else while this goes on. [`Self::flush`] first.
     #[must_use]
     pub fn excerpt(&self) -> Excerpt {

@@ -31,6 +31,31 @@ pub const JAVAC: &str = "usr/lib/jvm/java-17-openjdk-amd64/bin/javac";
 /// The folder, fetched where it is missing. Its name changes with what is in it.
 pub fn programs() -> Result<PathBuf> {
     let folder = cache_dir().join(format!("programs-{SUITE}-1"));
+    fetched(
+        folder,
+        &PACKAGES,
+        (
+            "real programs",
+            "ZooKeeper, Tomcat, Redis, nginx from packages",
+        ),
+    )
+}
+
+/// A folder with Prometheus and its promtool, which need nothing but the C library.
+pub fn prometheus() -> Result<PathBuf> {
+    let folder = cache_dir().join(format!("prometheus-{SUITE}-1"));
+    fetched(
+        folder,
+        &["prometheus"],
+        (
+            "Prometheus",
+            "reads tracer's metrics and judges its alert rules",
+        ),
+    )
+}
+
+/// A folder with packages and all that they need, fetched where it is missing.
+fn fetched(folder: PathBuf, packages: &[&str], (what, why): (&str, &str)) -> Result<PathBuf> {
     if folder.exists() {
         return Ok(folder);
     }
@@ -39,13 +64,10 @@ pub fn programs() -> Result<PathBuf> {
     if folder.exists() {
         return Ok(folder);
     }
-    let progress = Progress::start(
-        "real programs",
-        "ZooKeeper, Tomcat, Redis, nginx from packages",
-    );
+    let progress = Progress::start(what, why);
     let suites = PrivateSuites::open(&cache_dir().join("apt"))?;
     let new = tempfile::tempdir_in(cache_dir())?;
-    suites.unpack_root(SUITE, &PACKAGES, new.path())?;
+    suites.unpack_root(SUITE, packages, new.path())?;
     // Renamed as the last step, so that what is in the cache is always whole.
     fs::rename(new.path(), &folder)
         .with_context(|| format!("cannot store {}", folder.display()))?;

@@ -1,0 +1,112 @@
+//! What is in `deploy/`, judged by the programs that it is for: alert rules by promtool, and every metric
+//! that rules and dashboard name by what tracer exports; never a running Prometheus.
+//!
+//! It needs promtool, which `cargo xtask setup` provides in the user's cache folder; `TRACER_PROMTOOL`
+//! names another.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// What tracer exports, as a unit test of it holds to the letter.
+const METRICS: &str = include_str!("../../tracer/src/sink/snapshots/metrics.txt");
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus")
+}
+
+fn promtool() -> PathBuf {
+    if let Some(path) = std::env::var_os("TRACER_PROMTOOL") {
+        return path.into();
+    }
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    let folder = cache.unwrap_or_else(std::env::temp_dir).join("tracer");
+    folder.join("prometheus-bookworm-1/usr/bin/promtool")
+}
+
+fn run(words: &[&str], stdin: Option<&str>) -> (Option<i32>, String) {
+    let mut command = Command::new(promtool());
+    command.args(words).current_dir(deploy());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    if let Some(text) = stdin {
+        std::fs::write(file.path(), text).unwrap();
+        command.stdin(file.reopen().unwrap());
+    }
+    let output = command
+        .output()
+        .expect("promtool runs: `cargo xtask setup` provides it");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[test]
+fn each_alert_comes_when_it_should_and_only_then() {
+    let (code, said) = run(&["test", "rules", "tracer.rules.test.yml"], None);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["check", "rules", "tracer.rules.yml"], None);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("6 rules found"), "{said}");
+}
+
+/// Words of a text that begin like a metric.
+fn metrics_named(text: &str) -> BTreeSet<&str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("tracer_") || word.starts_with("process_"))
+        .collect()
+}
+
+fn exported() -> BTreeSet<&'static str> {
+    let rows = METRICS.lines().filter(|line| !line.starts_with('#'));
+    rows.filter_map(|line| line.split(['{', ' ']).next())
+        .collect()
+}
+
+#[test]
+fn rules_name_what_is_exported() {
+    let rules = std::fs::read_to_string(deploy().join("tracer.rules.yml")).unwrap();
+    for name in metrics_named(&rules) {
+        assert!(exported().contains(name), "{name} is not exported");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_what_is_exported() {
+    let text = std::fs::read_to_string(deploy().join("dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    assert!(panels.len() >= 8);
+    for panel in panels {
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let named = metrics_named(query);
+            assert!(!named.is_empty(), "{query} names no metric");
+            for name in named {
+                assert!(exported().contains(name), "{name} is not exported");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_names_every_metric() {
+    let page = include_str!("../../docs/serve.md");
+    for name in exported() {
+        let name = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name);
+        assert!(page.contains(name), "docs/serve.md does not name {name}");
+    }
+}
