@@ -1,11 +1,12 @@
 //! What is in `deploy/`, judged by the programs that it is for: alert rules by promtool, and every metric
 //! that rules and dashboard name by what tracer exports; never a running Prometheus.
 //!
-//! It needs promtool, which `cargo xtask setup` provides in the user's cache folder; `TRACER_PROMTOOL`
-//! names another.
+//! It needs promtool, and Python with the package `prometheus_client`, which `cargo xtask setup` provides in
+//! the user's cache folder; `TRACER_PROMTOOL` and `TRACER_PYTHON` name others.
 
 use std::{
     collections::BTreeSet,
+    io::{Seek as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -20,7 +21,16 @@ fn deploy() -> PathBuf {
 }
 
 fn promtool() -> PathBuf {
-    if let Some(path) = std::env::var_os("TRACER_PROMTOOL") {
+    provided("TRACER_PROMTOOL", "prometheus-bookworm-1/usr/bin/promtool")
+}
+
+fn python() -> PathBuf {
+    provided("TRACER_PYTHON", "python/bin/python3")
+}
+
+/// What a variable names, or the set-up provides.
+fn provided(variable: &str, in_cache: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let absolute = |name| {
@@ -30,18 +40,13 @@ fn promtool() -> PathBuf {
     };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     let folder = cache.unwrap_or_else(std::env::temp_dir).join("tracer");
-    folder.join("prometheus-bookworm-1/usr/bin/promtool")
+    folder.join(in_cache)
 }
 
-fn run(words: &[&str], stdin: Option<&str>) -> (Option<i32>, String) {
-    let mut command = Command::new(promtool());
-    command.args(words).current_dir(deploy());
-    let file = tempfile::NamedTempFile::new().unwrap();
-    if let Some(text) = stdin {
-        std::fs::write(file.path(), text).unwrap();
-        command.stdin(file.reopen().unwrap());
-    }
-    let output = command
+fn run(words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(promtool())
+        .args(words)
+        .current_dir(deploy())
         .output()
         .expect("promtool runs: `cargo xtask setup` provides it");
     let said = [output.stdout, output.stderr].concat();
@@ -53,11 +58,39 @@ fn run(words: &[&str], stdin: Option<&str>) -> (Option<i32>, String) {
 
 #[test]
 fn each_alert_comes_when_it_should_and_only_then() {
-    let (code, said) = run(&["test", "rules", "tracer.rules.test.yml"], None);
+    let (code, said) = run(&["test", "rules", "tracer.rules.test.yml"]);
     assert_eq!(code, Some(0), "{said}");
-    let (code, said) = run(&["check", "rules", "tracer.rules.yml"], None);
+    let (code, said) = run(&["check", "rules", "tracer.rules.yml"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("6 rules found"), "{said}");
+}
+
+/// By the parser of the Prometheus project's own Python library, which is strict.
+#[test]
+fn metrics_are_openmetrics() {
+    const PARSE: &str = "\
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+print(sum(len(family.samples) for family in parse(sys.stdin.read())))
+";
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(METRICS.as_bytes()).unwrap();
+    input.rewind().unwrap();
+    let output = Command::new(python())
+        .args(["-c", PARSE])
+        .stdin(input)
+        .output()
+        .expect("Python runs: `cargo xtask setup` provides it");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let rows = METRICS
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .count();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        rows.to_string()
+    );
 }
 
 /// Words of a text that begin like a metric.

@@ -17,6 +17,7 @@ mod overflow;
 mod programs;
 mod recordings;
 mod run;
+mod serve;
 mod socket_table;
 mod takeover;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         innocents::tests(),
         overflow::tests(),
         recordings::tests(),
+        serve::tests(),
         takeover::tests(),
         fallback::tests(),
     ];

@@ -10,11 +10,12 @@ use crate::bpf::cache_dir;
 use crate::command::{output_of, which};
 use crate::progress::Progress;
 
-/// What the tests of exports use, each in the version that they were written with.
-const PACKAGES: [&str; 4] = [
+/// What the tests of exports and of metrics use, each in the version that they were written with.
+const PACKAGES: [&str; 5] = [
     "duckdb==2.0.0",
     "pandas==3.1.1",
     "polars==2.1.0",
+    "prometheus_client==0.26.0",
     "pyarrow==26.0.1",
 ];
 

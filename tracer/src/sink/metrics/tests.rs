@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use tracer_common::EventKind;
 
-use super::*;
+use super::{super::testing::assert_snapshot, *};
 use crate::{
     analysis::{
         report::Evicted,
@@ -90,9 +90,5 @@ fn own() -> Own {
 #[test]
 fn totals_are_told_to_the_letter() {
     let text = render(totals(), own()).unwrap();
-    let expected = include_str!("../snapshots/metrics.txt");
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write("src/sink/snapshots/metrics.txt", &text).unwrap();
-    }
-    assert_eq!(text, expected);
+    assert_snapshot("metrics.txt", &text);
 }

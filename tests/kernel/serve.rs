@@ -1,0 +1,172 @@
+//! tracer as a service: its metrics and health while it watches, its settings read again, and its end;
+//! never what a verdict says.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+
+use crate::{
+    list::{Checks, Test},
+    programs::{LIMIT, Log, POLL, Tracer, Workload},
+    run::{Run, Shared},
+};
+
+const PORT: u16 = 2179;
+const METRICS: &str = "127.0.0.1:9740";
+const SETTINGS: &str = "/tmp/serve.toml";
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("serve::it_is_healthy_and_ready", health),
+        Test::new("serve::metrics_tell_who_flaps", metrics),
+        Test::new("serve::settings_are_read_again", settings),
+        Test::new("serve::it_ends_in_order", end),
+    ]
+}
+
+struct Served {
+    run: Run,
+    health: [String; 2],
+    metrics: String,
+    /// Of the client that flapped while that took more tries.
+    quiet: u32,
+    /// Of the one that flapped after.
+    told: u32,
+}
+
+static SERVED: Shared<Served> = Shared::new(serve);
+
+fn get(path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(METRICS)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: tracer\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Asks again until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !is_so()? {
+        ensure!(began.elapsed() < LIMIT, "it never came to {what}");
+        thread::park_timeout(POLL);
+    }
+    Ok(())
+}
+
+fn flap(log: &Log) -> Result<Workload> {
+    let words = format!("flap --port {PORT} --count 6 --thread flapper");
+    let mut flap = Workload::stepwise(log, &words)?;
+    flap.act()?;
+    Ok(flap)
+}
+
+fn serve(log: &Log) -> Result<Served> {
+    fs::write(SETTINGS, format!("port = {PORT}\nflap-count = 100\n"))?;
+    let words = format!("serve --config {SETTINGS} --metrics {METRICS}");
+    let tracer = Tracer::until_ready_file(log, &words)?;
+    let _server = Workload::start(log, &format!("serve --port {PORT}"))?;
+    let quiet = flap(log)?;
+
+    fs::write(SETTINGS, format!("port = {PORT}\nflap-count = five\n"))?;
+    tracer.signal(Signal::HUP)?;
+    until("the error", || {
+        Ok(log.text().contains("the settings stay as they were"))
+    })?;
+    fs::write(SETTINGS, "port = 80\nflap-count = 5\n")?;
+    tracer.signal(Signal::HUP)?;
+    until("the change", || {
+        Ok(log.text().contains("taken over: --flap-count"))
+    })?;
+
+    let told = flap(log)?;
+    let mut metrics = String::new();
+    until("the verdict", || {
+        metrics = get("/metrics")?;
+        Ok(
+            value(&metrics, &["tracer_verdicts_ongoing{", "\"flapping\""]) > Some(0)
+                && value(&metrics, &["closed_total{", "\"client\"", "\"local\""]) >= Some(12),
+        )
+    })?;
+    let health = [get("/healthz")?, get("/readyz")?];
+    tracer.signal(Signal::TERM)?;
+    Ok(Served {
+        run: tracer.end()?,
+        health,
+        metrics,
+        quiet: quiet.pid(),
+        told: told.pid(),
+    })
+}
+
+/// The value of the first series whose line has all these words.
+fn value(metrics: &str, words: &[&str]) -> Option<u64> {
+    let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+    let line = metrics.lines().find(has_all)?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn health() -> Result<(), Failed> {
+    let served = SERVED.get()?;
+    let mut checks = Checks::of(&served.run);
+    for answer in &served.health {
+        checks.that("it is well", answer.starts_with("HTTP/1.1 200 "));
+    }
+    checks.end()
+}
+
+fn metrics() -> Result<(), Failed> {
+    let served = SERVED.get()?;
+    let mut checks = Checks::of(&served.run);
+    let server = format!("server=\"127.0.0.1:{PORT}\"");
+    let client = ["comm=\"workload\"", "role=\"client\"", &server];
+    let of = |name: &str, more: &[&str]| {
+        let words: Vec<_> = [&[name], &client[..], more].concat();
+        value(&served.metrics, &words)
+    };
+    checks.same(
+        "opened",
+        &of("tracer_connections_opened_total{", &[]),
+        &Some(12),
+    );
+    let closed = of("tracer_connections_closed_total{", &["closed_by=\"local\""]);
+    checks.same("closed by the client", &closed, &Some(12));
+    let lifetimes = of("tracer_connection_lifetime_seconds_count{", &[]);
+    checks.same("lifetimes", &lifetimes, &Some(12));
+    let time_wait = value(
+        &served.metrics,
+        &["tracer_time_wait_sockets{", "comm=\"workload\""],
+    );
+    checks.that("TIME_WAIT sockets have an owner", time_wait > Some(0));
+    checks.that("no pid is told", !served.metrics.contains("pid="));
+    checks.that("it is whole", served.metrics.ends_with("# EOF\n"));
+    checks.end()
+}
+
+fn settings() -> Result<(), Failed> {
+    let served = SERVED.get()?;
+    let mut checks = Checks::of(&served.run);
+    let log = served.run.log.to_string();
+    let left = "takes a restart, and is as before: --port";
+    checks.that("the port takes a restart", log.contains(left));
+    let verdict = |pid| served.run.verdict("flapping", pid).is_some();
+    checks.that("a hundred tries are not made", !verdict(served.quiet));
+    checks.that("five are enough then", verdict(served.told));
+    checks.end()
+}
+
+fn end() -> Result<(), Failed> {
+    let served = SERVED.get()?;
+    let mut checks = Checks::of(&served.run);
+    checks.same("exit code", &served.run.code, &Some(0));
+    checks.same("last lines", &served.run.of_type("end").count(), &1);
+    checks.end()
+}
