@@ -1,5 +1,6 @@
-//! What is in `deploy/`, judged by the programs that it is for: alert rules by promtool, and every metric
-//! that rules and dashboard name by what tracer exports; never a running Prometheus.
+//! What is in `deploy/`, judged by the programs that it is for: alert rules by promtool, the unit by
+//! systemd-analyze, and every metric that rules and dashboard name by what tracer exports; never a running
+//! Prometheus.
 //!
 //! It needs promtool, and Python with the package `prometheus_client`, which `cargo xtask setup` provides in
 //! the user's cache folder; `TRACER_PROMTOOL` and `TRACER_PYTHON` name others.
@@ -91,6 +92,24 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))
         String::from_utf8_lossy(&output.stdout).trim(),
         rows.to_string()
     );
+}
+
+/// With a program in tracer's place, as tracer is not installed here.
+#[test]
+fn the_unit_is_one() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/tracer.service");
+    let text = std::fs::read_to_string(unit).unwrap();
+    let text = text.replace("/usr/bin/tracer", "/bin/true");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("tracer.service");
+    std::fs::write(&copy, text).unwrap();
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(copy)
+        .output()
+        .expect("systemd-analyze runs: `cargo xtask setup` provides it");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
 }
 
 /// Words of a text that begin like a metric.

@@ -5,17 +5,15 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    thread,
-    time::Instant,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::{
     list::{Checks, Test},
-    programs::{LIMIT, Log, POLL, Tracer, Workload},
+    programs::{Log, Tracer, Workload, wait_for},
     run::{Run, Shared},
 };
 
@@ -52,14 +50,9 @@ fn get(path: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// Asks again until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !is_so()? {
-        ensure!(began.elapsed() < LIMIT, "it never came to {what}");
-        thread::park_timeout(POLL);
-    }
-    Ok(())
+/// Waits until tracer's log has these words.
+fn until_said(log: &Log, words: &str) -> Result<()> {
+    wait_for(words, || Ok(log.text().contains(words).then_some(())))
 }
 
 fn flap(log: &Log) -> Result<Workload> {
@@ -78,23 +71,19 @@ fn serve(log: &Log) -> Result<Served> {
 
     fs::write(SETTINGS, format!("port = {PORT}\nflap-count = five\n"))?;
     tracer.signal(Signal::HUP)?;
-    until("the error", || {
-        Ok(log.text().contains("the settings stay as they were"))
-    })?;
+    until_said(log, "the settings stay as they were")?;
     fs::write(SETTINGS, "port = 80\nflap-count = 5\n")?;
     tracer.signal(Signal::HUP)?;
-    until("the change", || {
-        Ok(log.text().contains("taken over: --flap-count"))
-    })?;
+    until_said(log, "taken over: --flap-count")?;
 
     let told = flap(log)?;
-    let mut metrics = String::new();
-    until("the verdict", || {
-        metrics = get("/metrics")?;
-        Ok(
-            value(&metrics, &["tracer_verdicts_ongoing{", "\"flapping\""]) > Some(0)
-                && value(&metrics, &["closed_total{", "\"client\"", "\"local\""]) >= Some(12),
-        )
+    let metrics = wait_for("the verdict in the metrics", || {
+        let metrics = get("/metrics")?;
+        let of = |words: &[&str]| value(&metrics, words);
+        let is_there = of(&["tracer_verdicts_ongoing{", "\"flapping\""]) > Some(0)
+            && of(&["tracer_connections_closed_total{", "\"client\""]) >= Some(12)
+            && of(&["tracer_time_wait_sockets{", "\"workload\""]) > Some(0);
+        Ok(is_there.then_some(metrics))
     })?;
     let health = [get("/healthz")?, get("/readyz")?];
     tracer.signal(Signal::TERM)?;

@@ -109,7 +109,12 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
     }
     if only.is_some() && wanted(PROGRAMS) {
         eprintln!("     step {PROGRAMS}: tracer beside real programs, in a VM");
-        for scenario in [&demo::ZOOKEEPER, &demo::TOMCAT_JARS, &demo::HEALTHY] {
+        for scenario in [
+            &demo::ZOOKEEPER,
+            &demo::TOMCAT_JARS,
+            &demo::HEALTHY,
+            &demo::PROMETHEUS,
+        ] {
             let began = Instant::now();
             let name = format!("{PROGRAMS} {}", scenario.name);
             tally.count(&name, beside_programs(scenario), began);
@@ -161,6 +166,7 @@ fn clippy_bpf() -> Result<()> {
 fn tests() -> Result<()> {
     setup::bpf_toolchain()?;
     setup::browser()?;
+    setup::systemd_analyze()?;
     let python = setup::python()?;
     let promtool = setup::prometheus()?.join("usr/bin/promtool");
     let mut test = workspace::cargo("test");

@@ -78,7 +78,6 @@ impl TimeWaitTable {
         rows
     }
 
-<<<<<<< HEAD
     /// What is left of clients' connections, as far as the ports tell; `range` tells which are given to
     /// clients.
     pub(super) fn port_users(
@@ -108,7 +107,8 @@ impl TimeWaitTable {
             .values()
             .map(|(_, listing)| listing.rows().len())
             .sum()
-=======
+    }
+
     /// The process of each listed socket that was selected; `None` where nobody knows.
     pub(super) fn processes(
         &self,
@@ -117,7 +117,6 @@ impl TimeWaitTable {
     ) -> impl Iterator<Item = Option<ProcessKey>> {
         let listings = self.listings.values();
         listings.flat_map(|(_, listing)| owners(listing, connections, selection))
->>>>>>> 16c009f (Serve: the watch as a service, with settings from options, variables and a file, metrics and health)
     }
 
     fn sockets(&self) -> impl Iterator<Item = (Netns, &SocketRow)> {

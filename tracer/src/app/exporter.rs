@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
+use super::action::{Action, Counts};
 use crate::{
     analysis::{Engine, TotalsRecorder, report::Verdict, totals::Detail, totals::Totals},
     host::own,
@@ -85,6 +86,8 @@ struct Numbers {
 pub(super) struct Exporter {
     recorder: TotalsRecorder,
     own: Own,
+    /// What became of commands, where there is one.
+    commands: Option<Arc<Counts>>,
     shared: Arc<Shared>,
     #[cfg(test)]
     at: SocketAddr,
@@ -93,7 +96,11 @@ pub(super) struct Exporter {
 
 impl Exporter {
     /// Listens, and answers from now on that the watch is not ready.
-    pub(super) fn listen(exports: Exports, ring_bytes: u32) -> Result<Self> {
+    pub(super) fn listen(
+        exports: Exports,
+        ring_bytes: u32,
+        action: Option<&Action>,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared::new());
         let (numbers, told) = watch::channel(None);
         let at = server::start(exports.at, Arc::clone(&shared), told).with_context(|| {
@@ -109,6 +116,7 @@ impl Exporter {
                 ring_bytes: ring_bytes.into(),
                 ..Own::default()
             },
+            commands: action.map(Action::counts),
             shared,
             #[cfg(test)]
             at,
@@ -146,6 +154,7 @@ impl Exporter {
             own: Own {
                 cpu_seconds: own::cpu_seconds(),
                 resident_bytes: own::resident_bytes(),
+                commands: self.commands.as_ref().map(|commands| commands.all()),
                 ..self.own.clone()
             },
         };

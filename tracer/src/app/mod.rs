@@ -1,5 +1,6 @@
 //! What each subcommand does, put together from all other parts; never what they do themselves.
 
+mod action;
 mod calls;
 mod control;
 mod diff;
@@ -8,6 +9,7 @@ mod export;
 mod exporter;
 mod feed;
 mod flight;
+mod notify;
 mod output;
 mod pump;
 mod ready_file;
@@ -178,6 +180,7 @@ fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
         only_records: false,
         settings: None,
         exports: None,
+        action: None,
     };
     if !args.watch_for.is_zero() && args.format == Format::Table {
         let time = humantime::format_duration(args.watch_for);
@@ -236,7 +239,7 @@ fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<En
     // From before the hooks are attached, so that whoever asks is told that they are not.
     let exporter = watch
         .exports
-        .map(|exports| Exporter::listen(exports, options.ring_bytes));
+        .map(|exports| Exporter::listen(exports, options.ring_bytes, watch.action.as_ref()));
     let exporter = exporter.transpose()?;
     let (live, drain) = attach(options)?;
     let pump = Pump::start(options, watch, (live, drain), exporter, output)?;

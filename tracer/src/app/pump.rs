@@ -11,10 +11,12 @@ use tokio::{
 };
 
 use super::{
+    action::Action,
     calls::{Call, Calls},
     exporter::{Exporter, Exports},
     feed::Feed,
     flight::{FlightRecorder, Tally},
+    notify::Notifier,
     output::Output,
     ready_file::ReadyFile,
     recorder::{self, Recorder, Recording, Stopped, Summary},
@@ -55,6 +57,8 @@ pub(super) struct Watch {
     pub(super) settings: Option<Settings>,
     /// Where metrics are served.
     pub(super) exports: Option<Exports>,
+    /// What is run for verdicts.
+    pub(super) action: Option<Action>,
 }
 
 impl Watch {
@@ -70,6 +74,7 @@ impl Watch {
             only_records: false,
             settings: None,
             exports: None,
+            action: None,
         }
     }
 }
@@ -175,6 +180,7 @@ impl<'a> Pump<'a> {
     pub(super) async fn run(mut self, stop: Option<Stop>) -> Result<Ended> {
         let stop = stop.map_or_else(Stop::new, Ok)?;
         let mut stop = stop.within(self.watch.duration);
+        let is_service = self.watch.settings.is_some();
         let mut reloads = Reloads::listen(self.watch.settings.take())?;
         let mut calls = Calls::listen(self.watch.flight.as_ref()).await?;
         let _ready = self
@@ -184,6 +190,7 @@ impl<'a> Pump<'a> {
             .map(ReadyFile::create)
             .transpose()?;
         self.output.begin(&self.session)?;
+        let mut notifier = is_service.then(Notifier::ready);
 
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -197,6 +204,9 @@ impl<'a> Pump<'a> {
                 () = stop.wait() => break,
                 _ = tick.tick() => {
                     self.conclude()?;
+                    if let Some(notifier) = &mut notifier {
+                        notifier.turn();
+                    }
                     if self.watch.only_records && self.recording_stopped().is_some() {
                         break;
                     }
@@ -213,6 +223,7 @@ impl<'a> Pump<'a> {
                 }
             }
         }
+        drop(notifier);
         Box::pin(self.finish()).await
     }
 
@@ -247,11 +258,16 @@ impl<'a> Pump<'a> {
             self.feed.flush_recording();
         }
         self.feed.turn(&self.session, &verdicts);
+        if let Some(action) = &mut self.watch.action {
+            action.verdicts(&self.session, &verdicts);
+        }
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
     /// The last conclusion, with all that is still on its way.
     async fn finish(mut self) -> Result<Ended> {
+        // What began now would be killed at once.
+        self.watch.action = None;
         // Who came since the last tick is still looked up.
         self.conclude()?;
         // The last listing and the last totals come before the end, so that every connection and

@@ -3,7 +3,8 @@
 use anyhow::{Result, anyhow};
 
 use super::{
-    code, exports, is_broken_pipe, output::Output, print, pump, pump::Watch, record, scope_options,
+    action::Action, code, exports, is_broken_pipe, output::Output, print, pump, pump::Watch,
+    record, scope_options,
 };
 use crate::cli::{ServeArgs, Settings, exit};
 
@@ -15,6 +16,7 @@ pub(super) fn serve(args: &ServeArgs, settings: Option<Settings>) -> Result<u8> 
     }
     let watch = Watch {
         settings,
+        action: Action::new(&args.action),
         exports: exports(Some(args.metrics), &args.metrics_detail),
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };

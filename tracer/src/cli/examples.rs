@@ -15,6 +15,8 @@ Examples:
       tracer report incident.arrows -o incident.html
   Run all the time, and keep the five minutes before each fault:
       sudo tracer record --flight 5m --dump-dir /var/lib/tracer
+  The same as a service, with metrics and health at 127.0.0.1:9740:
+      sudo tracer serve --dump-dir /var/lib/tracer
   The connections of a trace, a line each; all of it for SQL; what a deploy has changed:
       tracer events incident.arrows --lives
       tracer export incident.arrows -o incident.parquet

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 
 use super::{
-    CostArgs, DetailArgs, FlightArgs, MetricsAt, ScopeArgs, ThresholdArgs, metrics::metrics_at,
+    ActionArgs, CostArgs, DetailArgs, FlightArgs, MetricsAt, ScopeArgs, ThresholdArgs,
+    metrics::metrics_at,
 };
 
 /// Where metrics are served unless told otherwise: to this machine alone.
@@ -37,6 +38,9 @@ pub struct ServeArgs {
     /// In which detail.
     #[command(flatten)]
     pub metrics_detail: DetailArgs,
+    /// What is run when there is a verdict.
+    #[command(flatten)]
+    pub action: ActionArgs,
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,

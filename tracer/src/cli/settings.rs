@@ -248,7 +248,9 @@ fn config(sketch: &ArgMatches, env: &impl Fn(&str) -> Option<OsString>) -> Optio
 
 /// What each option was set to, and by whom.
 fn given(serve: &Command, matches: &ArgMatches, from_file: &BTreeMap<String, OsString>) -> Given {
-    let ids = serve.get_arguments().map(|arg| arg.get_id().as_str());
+    let own = |arg: &&Arg| arg.get_id() == "config" || (key(arg).is_some() && !arg.is_global_set());
+    let ids = serve.get_arguments().filter(own);
+    let ids = ids.map(|arg| arg.get_id().as_str());
     let raw = ids.filter_map(|id| {
         let values = matches.try_get_raw(id).ok()??;
         let origin = match matches.value_source(id) {

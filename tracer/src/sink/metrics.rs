@@ -39,6 +39,8 @@ pub struct Own {
     pub resident_bytes: u64,
     /// The size of the buffer between kernel and tracer.
     pub ring_bytes: u64,
+    /// What became of the commands that verdicts asked for, by name.
+    pub commands: Option<[(&'static str, u64); 5]>,
     /// Each hook and whether it is attached.
     pub hooks: Vec<HookState>,
 }
@@ -280,6 +282,13 @@ impl Exposition {
             "tracer_hook_attached",
             "Whether a hook is attached",
             hooks,
+        )?;
+        let commands = own.commands.into_iter().flatten();
+        counters(
+            encoder,
+            "tracer_verdict_commands",
+            "Verdicts by what became of the command for them",
+            commands.map(|(name, count)| (vec![("outcome", Text(name.into()))], count)),
         )?;
         gauges(
             encoder,

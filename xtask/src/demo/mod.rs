@@ -20,7 +20,7 @@ use crate::progress::found;
 use crate::setup::{self, Kernel};
 use crate::vm::{Output, Vm};
 use crate::{build, workspace};
-pub use real::{HEALTHY, Scenario, TOMCAT_JARS, ZOOKEEPER};
+pub use real::{HEALTHY, PROMETHEUS, Scenario, TOMCAT_JARS, ZOOKEEPER};
 
 /// How the scripts talk.
 const SAY: &str = include_str!("say.sh");
@@ -72,6 +72,8 @@ enum Shown {
     Tomcat,
     /// Real programs that do a lot and nothing wrong, in a virtual machine: some minutes.
     Healthy,
+    /// Prometheus reads the metrics of `tracer serve`, in a virtual machine: some minutes.
+    Prometheus,
 }
 
 /// What the demo shows, and where it is to run.
@@ -121,6 +123,7 @@ fn show(arguments: &Arguments) -> Result<()> {
         Shown::Zookeeper => Some(&ZOOKEEPER),
         Shown::Tomcat => Some(&TOMCAT_JARS),
         Shown::Healthy => Some(&HEALTHY),
+        Shown::Prometheus => Some(&PROMETHEUS),
     };
     if let Some(scenario) = scenario {
         ensure!(

@@ -33,6 +33,12 @@ pub struct Scenario {
     /// What happens, as a headline.
     pub story: &'static str,
     script: &'static str,
+    /// Finds the folder with its programs.
+    programs: fn() -> Result<PathBuf>,
+    /// Other files that the script finds beside it.
+    files: &'static [(&'static str, &'static str)],
+    /// Whether the script finds the workload beside it.
+    uses_workload: bool,
     /// Its Java program's name and source, and what that is compiled with, in the programs' folder.
     java: Option<(&'static str, &'static str, &'static str)>,
     findings: &'static [Finding],
@@ -55,6 +61,9 @@ const WATCH: &str = "watch.jsonl";
 /// The file with what a replay of the flight recorder's dump told.
 const DUMP: &str = "dump.jsonl";
 
+/// The file with the alerts that fired.
+const ALERTS: &str = "alerts.jsonl";
+
 /// The container of the application that misbehaves, in both scenarios, as its script calls it.
 const ZOOKEEPER_SHOP: &str = "5409b0a4d1c2e3f4a5b6c7d8e9f0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8";
 const TOMCAT: &str = "70a3ca7000112233445566778899aabbccddeeff00112233445566778899aabb";
@@ -64,6 +73,9 @@ pub const ZOOKEEPER: Scenario = Scenario {
     name: "zookeeper",
     story: "a real ZooKeeper client whose application was stopped reconnects for ever",
     script: include_str!("zookeeper.sh"),
+    programs: setup::programs,
+    files: &[],
+    uses_workload: false,
     java: Some((
         "ZooKeeperClient",
         include_str!("java/ZooKeeperClient.java"),
@@ -117,6 +129,9 @@ pub const TOMCAT_JARS: Scenario = Scenario {
     name: "tomcat",
     story: "a real Tomcat opens 228 jars at once, and can no longer reach Redis",
     script: include_str!("tomcat.sh"),
+    programs: setup::programs,
+    files: &[],
+    uses_workload: false,
     java: Some((
         "Shop",
         include_str!("java/Shop.java"),
@@ -152,6 +167,9 @@ pub const HEALTHY: Scenario = Scenario {
     name: "healthy",
     story: "programs that do a lot and nothing wrong: a build, an installation, servers under load",
     script: include_str!("healthy.sh"),
+    programs: setup::programs,
+    files: &[],
+    uses_workload: false,
     java: None,
     findings: &[Finding {
         what: "the client that opens a connection for each request",
@@ -170,6 +188,49 @@ pub const HEALTHY: Scenario = Scenario {
                 || (line["role"] == "server" && line["comm"] == "nginx"))
     },
 };
+
+/// A real Prometheus that reads tracer's metrics.
+pub const PROMETHEUS: Scenario = Scenario {
+    name: "prometheus",
+    story: "a real Prometheus reads tracer's metrics, and an alert comes for who flaps",
+    script: include_str!("prometheus.sh"),
+    programs: setup::prometheus,
+    files: &[(
+        "tracer.rules.yml",
+        include_str!("../../../deploy/prometheus/tracer.rules.yml"),
+    )],
+    uses_workload: true,
+    java: None,
+    findings: &[
+        Finding {
+            what: "Prometheus of who flaps",
+            file: ALERTS,
+            is: |line| has_alert(line, "TracerFlapping", "shop"),
+        },
+        Finding {
+            what: "Prometheus that nobody else does anything wrong",
+            file: ALERTS,
+            is: |line| {
+                line.as_array()
+                    .is_some_and(|all| all.iter().all(is_of_flapping))
+            },
+        },
+    ],
+    // Of the client, and of the same connections on the server's side.
+    is_true: |line| {
+        line["verdict"] == "flapping" && (line["comm"] == "shop" || line["comm"] == "zookeeper")
+    },
+};
+
+fn has_alert(line: &Value, alert: &str, comm: &str) -> bool {
+    let is_it = |one: &Value| one["metric"]["alertname"] == alert && one["metric"]["comm"] == comm;
+    line.as_array().is_some_and(|all| all.iter().any(is_it))
+}
+
+fn is_of_flapping(alert: &Value) -> bool {
+    let comm = &alert["metric"]["comm"];
+    alert["metric"]["alertname"] == "TracerFlapping" && (comm == "shop" || comm == "zookeeper")
+}
 
 fn is_burst_of_jars(line: &Value) -> bool {
     line["verdict"] == "fd_burst"
@@ -209,7 +270,7 @@ impl Scenario {
         color: &str,
         output: Output,
     ) -> Result<Finished> {
-        let programs = setup::programs()?;
+        let programs = (self.programs)()?;
         let folder = self.prepare(kernel, &programs, tracer)?;
         let out = folder.join("out");
         let mut vm = Vm::new(kernel);
@@ -251,6 +312,12 @@ impl Scenario {
         let folder = super::new_folder(&format!("{}-{kernel}", self.name), tracer)?;
         fs::write(folder.join("real.sh"), COMMON)?;
         fs::write(folder.join(self.name).with_extension("sh"), self.script)?;
+        for (name, content) in self.files {
+            fs::write(folder.join(name), content)?;
+        }
+        if self.uses_workload {
+            super::copy(&super::build_workload()?, &folder.join("workload"))?;
+        }
         if let Some((name, source, classes)) = self.java {
             let file = folder.join(name).with_extension("java");
             fs::write(&file, source)?;

@@ -44,6 +44,7 @@ pub fn all() -> Result<()> {
     found("QEMU", &qemu()?.display().to_string());
     found("BusyBox", &busybox()?.display().to_string());
     found("Chromium's WebDriver", &browser()?.display().to_string());
+    found("systemd-analyze", &systemd_analyze()?.display().to_string());
     found("Python", &python()?.display().to_string());
     match virtiofsd() {
         Ok(path) => found("virtiofsd", &path.display().to_string()),
@@ -94,6 +95,16 @@ pub fn browser() -> Result<PathBuf> {
         "lets tests drive the browser",
         "chromium-driver",
         "chromedriver",
+    )
+}
+
+/// What checks the unit file.
+pub fn systemd_analyze() -> Result<PathBuf> {
+    program(
+        "systemd",
+        "checks the unit file",
+        "systemd",
+        "systemd-analyze",
     )
 }
 

@@ -79,6 +79,13 @@ fn own() -> Own {
         cpu_seconds: 1.5,
         resident_bytes: 23 << 20,
         ring_bytes: 4 << 20,
+        commands: Some([
+            ("ended_well", 3),
+            ("failed", 0),
+            ("timed_out", 1),
+            ("too_soon", 2),
+            ("too_many", 0),
+        ]),
         hooks: vec![HookState {
             hook: "tcp_connect".to_owned(),
             attached: Some("fentry".to_owned()),
