@@ -11,7 +11,7 @@ use super::positive_time;
 #[command(next_help_heading = "Commands")]
 pub struct ActionArgs {
     /// Run this command by the shell for each new verdict, with the verdict as JSON on its standard
-    /// input and VERDICT_NAME, VERDICT_PID and others in its environment (see docs/serve.md)
+    /// input and `VERDICT_NAME`, `VERDICT_PID` and others in its environment (see docs/serve.md)
     #[arg(long, value_name = "COMMAND")]
     pub on_verdict: Option<String>,
     /// Kill the command, and all that it has started, after this time
