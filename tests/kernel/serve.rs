@@ -115,8 +115,8 @@ fn health() -> Result<(), Failed> {
 fn metrics() -> Result<(), Failed> {
     let served = SERVED.get()?;
     let mut checks = Checks::of(&served.run);
-    let server = format!("server=\"127.0.0.1:{PORT}\"");
-    let client = ["comm=\"workload\"", "role=\"client\"", &server];
+    let peer = format!("server=\"127.0.0.1:{PORT}\"");
+    let client = ["comm=\"workload\"", "role=\"client\"", &peer];
     let of = |name: &str, more: &[&str]| {
         let words: Vec<_> = [&[name], &client[..], more].concat();
         value(&served.metrics, &words)

@@ -36,7 +36,7 @@ start_tracer serve --port $port
 
 step 'Starting Prometheus with the rules of deploy/prometheus'
 cat >/tmp/prometheus.yml <<END
-global: {scrape_interval: 2s, evaluation_interval: 2s}
+global: {scrape_interval: 5s, scrape_timeout: 5s, evaluation_interval: 5s}
 rule_files: [$PWD/tracer.rules.yml]
 scrape_configs:
   - job_name: tracer

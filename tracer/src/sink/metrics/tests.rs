@@ -13,18 +13,18 @@ use crate::{
     model::{Endpoint, Losses, Nanos, Pid},
 };
 
-fn server(text: &str) -> Option<Endpoint> {
+fn end(text: &str) -> Endpoint {
     let address: SocketAddr = text.parse().unwrap();
-    Some(Endpoint {
+    Endpoint {
         addr: address.ip(),
         port: address.port(),
-    })
+    }
 }
 
 fn totals() -> Totals {
     let client = PeerLabel {
         role: Role::Client,
-        server: server("[2001:db8::7]:2181"),
+        server: Some(end("[2001:db8::7]:2181")),
     };
     let mut lifetimes = Lifetimes::default();
     lifetimes.counts[2] = 31;
