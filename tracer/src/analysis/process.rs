@@ -132,9 +132,9 @@ impl Process {
 
     /// Descriptors refused (EMFILE, ENFILE) so far.
     pub(super) fn fds_refused(&self) -> u64 {
-        let sum = |refused: &[u64]| refused.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
-        self.counted(|counters| sum(&counters.fds_refused))
-            .max(self.seen.fds_refused)
+        let counted =
+            self.counted(|c| c.fds_refused.iter().fold(0, |sum, n| n.saturating_add(sum)));
+        counted.max(self.seen.fds_refused)
     }
 
     /// What the counters told last.
@@ -307,19 +307,16 @@ impl Processes {
         self.table.iter().map(|(key, process)| (*key, process))
     }
 
-    /// What a process is counted under.
-    pub(super) fn label(&self, key: ProcessKey, detail: Detail) -> GroupLabel {
-        let Some(process) = self.table.get(&key) else {
-            return GroupLabel::default();
-        };
-        let place = process.place.as_deref();
-        GroupLabel::new(
+    /// What a process is counted under; `None` where it was forgotten.
+    pub(super) fn label(&self, key: ProcessKey, detail: Detail) -> Option<GroupLabel> {
+        let process = self.table.get(&key)?;
+        Some(GroupLabel::new(
             process.name(),
-            place,
+            process.place.as_deref(),
             process.hostname.as_ref(),
             detail.pid.then_some(key.pid),
             process.cmdline.as_deref().filter(|_| detail.cmdline),
-        )
+        ))
     }
 
     /// A process's name; empty where none is known.

@@ -214,7 +214,7 @@ impl TotalsRecorder {
         keys.sort_unstable();
         let mut groups: BTreeMap<Option<GroupLabel>, GroupNow> = BTreeMap::new();
         for key in keys {
-            let label = processes.label(key, self.detail);
+            let label = processes.label(key, self.detail).unwrap_or_default();
             self.group(label.clone(), engine.latest());
             let label = Some(label).filter(|label| self.groups.contains_key(label));
             let now = groups.entry(label).or_default();
@@ -357,6 +357,7 @@ impl TotalsRecorder {
         due.sort_unstable_by_key(|(key, _)| *key);
         for (key, pending) in due {
             let label = engine.processes().label(key, self.detail);
+            let label = label.unwrap_or_default();
             self.count(label, pending, now);
         }
     }
