@@ -145,6 +145,7 @@ impl Host {
             pid: Pid(pid),
             tid: Tid(pid + 2),
             thread: Comm::from(thread),
+            stack: None,
             body,
         }));
     }

@@ -19,6 +19,7 @@ mod recordings;
 mod run;
 mod serve;
 mod socket_table;
+mod stacks;
 mod takeover;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         serve::tests(),
         takeover::tests(),
         fallback::tests(),
+        stacks::tests(),
     ];
     let can_run = programs::are_here();
     let trials = tests

@@ -120,6 +120,7 @@ impl Host {
             pid: Pid(pid),
             tid: Tid(tid),
             thread: Comm::from(thread),
+            stack: None,
             body,
         }));
     }

@@ -24,6 +24,10 @@ pub struct Config {
     pub has_socket_cookie: u8,
     /// 1 where the kernel has `bpf_task_pt_regs` (since 5.15).
     pub has_task_pt_regs: u8,
+    /// 1 where the user stacks of connects and opens are taken.
+    pub stacks: u8,
+    /// Explicit padding, zero.
+    pub padding: [u8; 7],
 }
 
-const _: () = assert!(size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Config>() == 40);

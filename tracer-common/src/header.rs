@@ -95,7 +95,10 @@ pub struct EventHeader {
     /// An [`EventKind`] as its number.
     pub kind: u8,
     /// Explicit padding, zero.
-    pub padding: [u8; 7],
+    pub padding: [u8; 3],
+    /// The acting thread's user stack: 0 where it was not asked for, its number in the kernel's table
+    /// plus 1 where it was taken, a negative errno where it could not be.
+    pub stack: i32,
     /// The acting thread's name, NUL-terminated; empty where the record was made outside its context.
     pub thread: [u8; COMM_BYTES],
 }

@@ -16,6 +16,8 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     filter_pids: 0,
     has_socket_cookie: 0,
     has_task_pt_regs: 0,
+    stacks: 0,
+    padding: [0; 7],
 });
 
 #[unsafe(no_mangle)]

@@ -11,6 +11,7 @@ use crate::{
     kernel::{add, now_ns, zero},
     maps::{EVENTS, FdScratch, PATH_ROOM, STATS},
     process::Actor,
+    stack::NOT_ASKED,
 };
 
 /// Counts an event that a hook has seen. Each such event must come to exactly one [`conclude`],
@@ -148,6 +149,7 @@ unsafe fn fill_facts(header: *mut EventHeader, kind: EventKind, pid: u32, tid: u
         (*header).pid = pid;
         (*header).tid = tid;
         (*header).kind = kind as u8;
-        (*header).padding = [0; 7];
+        (*header).padding = [0; 3];
+        (*header).stack = NOT_ASKED;
     }
 }

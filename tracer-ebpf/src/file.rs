@@ -36,6 +36,8 @@ pub struct Change {
     pub fd_kind: FdKind,
     /// Why it failed (a positive errno), 0 otherwise.
     pub errno: i32,
+    /// The acting thread's user stack, as an event's header tells it.
+    pub stack: i32,
 }
 
 /// Fills in a descriptor event without a path.
@@ -52,6 +54,7 @@ pub unsafe fn fill(
     // SAFETY: vouched for by the caller.
     unsafe {
         emit::fill_header(&raw mut (*event).header, change.kind, actor);
+        (*event).header.stack = change.stack;
         let got = &(*counters).fds_got_of_kind;
         let closed = &(*counters).fds_closed_of_kind;
         (*event).opens = (*counters).fds_got[FdSource::Open as usize];

@@ -43,6 +43,7 @@ mod path;
 mod probes;
 mod process;
 mod sock;
+mod stack;
 
 /// The kernel lends its tracing helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]

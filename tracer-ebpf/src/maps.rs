@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace},
 };
 use tracer_common::{EventKind, EventStats, FdEvent, PATH_BYTES_MAX, ProcessCounters};
 
@@ -25,6 +25,11 @@ pub static PROCESSES: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(
 /// and its descriptor is closed.
 #[map]
 pub static SOCKS: HashMap<u64, SockInfo> = HashMap::with_max_entries(65_536, 0);
+
+/// User stacks by the number that events tell. The collector sets the size: where stacks are not
+/// asked for, nothing is to be kept. Nothing is ever taken out of it, so a number stays with its stack.
+#[map]
+pub static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
 
 /// The selected ports as a bitmap.
 #[map]

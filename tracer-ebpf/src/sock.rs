@@ -201,6 +201,8 @@ pub struct Change {
     pub new_state: u8,
     /// Why it failed (a positive errno), 0 otherwise.
     pub errno: i32,
+    /// The acting thread's user stack, as an event's header tells it.
+    pub stack: i32,
 }
 
 /// Streams an event of this connection. The actor is the running task where it acts itself, `None`
@@ -221,6 +223,7 @@ pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Acto
                 Some(actor) => emit::fill_header(header, change.kind, actor),
                 None => emit::fill_header_of_owner(header, change.kind, info.pid, info.tid),
             }
+            (*header).stack = change.stack;
             (*event).sock = key(sk) ^ config!(sock_secret);
             (*event).cookie = info.cookie;
             (*event).start_ns = info.start_ns;

@@ -14,7 +14,7 @@ use crate::kernel::KernelPtr;
 fn do_dup2(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(4);
     if result >= 0 {
-        installed(ctx.arg(2), ctx.arg(1));
+        installed(ctx.arg(2), ctx.arg(1), &ctx);
     }
     0
 }
@@ -23,7 +23,7 @@ fn do_dup2(ctx: FExitContext) -> i32 {
 fn do_dup2_kprobe(ctx: ProbeContext) -> u32 {
     // Its result is not known yet; it fails only in a race with an open of the same number.
     if let (Some(file), Some(fd)) = (ctx.arg::<KernelPtr>(1), ctx.arg::<u32>(2)) {
-        installed(fd, file);
+        installed(fd, file, &ctx);
     }
     0
 }

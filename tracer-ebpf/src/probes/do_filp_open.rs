@@ -18,6 +18,7 @@ use crate::{
     maps::{SCRATCH, ScratchUser},
     path,
     process::{self, Actor},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::FdOpenFailed;
@@ -87,6 +88,7 @@ fn open_failed(errno: i32, filename: Option<KernelPtr>) {
         source: FdSource::Open,
         fd_kind: FdKind::File,
         errno,
+        stack: NOT_ASKED,
     };
     // SAFETY: this program's own entry; see `ScratchUser`.
     unsafe {

@@ -3,6 +3,7 @@
 //! descriptors that a child inherits, nor those that are made at a chosen number: see `do_dup2`.
 
 use aya_ebpf::{
+    EbpfContext,
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
@@ -17,13 +18,14 @@ use crate::{
     maps::{SCRATCH, ScratchUser},
     path,
     process::{self, Actor},
+    stack,
 };
 
 const KIND: EventKind = EventKind::FdInstall;
 
 #[fentry(function = "fd_install")]
 fn fd_install(ctx: FEntryContext) -> i32 {
-    if installed(ctx.arg(0), ctx.arg(1)) {
+    if installed(ctx.arg(0), ctx.arg(1), &ctx) {
         warn!(&ctx, "the table of processes is full: some are not counted");
     }
     0
@@ -32,7 +34,7 @@ fn fd_install(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "fd_install")]
 fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg::<KernelPtr>(1))
-        && installed(fd, file)
+        && installed(fd, file, &ctx)
     {
         warn!(&ctx, "the table of processes is full: some are not counted");
     }
@@ -42,7 +44,7 @@ fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
 /// Counts and, as far as that is wanted, tells of a new descriptor. True where it is worth a
 /// warning.
 #[inline(always)]
-pub(super) fn installed(fd: u32, file: KernelPtr) -> bool {
+pub(super) fn installed(fd: u32, file: KernelPtr, ctx: &impl EbpfContext) -> bool {
     emit::see(KIND);
     let actor = Actor::current();
     if !filter::wants_pid(actor.pid) {
@@ -59,15 +61,17 @@ pub(super) fn installed(fd: u32, file: KernelPtr) -> bool {
         source => source,
     };
     file::count_got(counters, source, fd_kind);
-    let change = Change {
+    let mut change = Change {
         kind: KIND,
         fd: fd as i32,
         source,
         fd_kind,
         errno: 0,
+        stack: stack::NOT_ASKED,
     };
     if matches!(source, FdSource::Open) {
         if filter::is_selected(actor.pid) || process::within_budget(counters) {
+            change.stack = stack::take(ctx);
             stream_with_path(change, actor, counters, file);
             return false;
         }

@@ -14,6 +14,7 @@ use crate::{
     filter,
     kernel::KernelPtr,
     process::{self, Actor},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::FdClose;
@@ -62,6 +63,7 @@ pub(super) fn closed(file: KernelPtr, owner: u64, fd: i32) {
                 source,
                 fd_kind,
                 errno: 0,
+                stack: NOT_ASKED,
             },
             actor,
             counters,

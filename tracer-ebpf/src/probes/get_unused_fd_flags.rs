@@ -17,6 +17,7 @@ use crate::{
     filter,
     kernel::add,
     process::{self, Actor},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::FdExhausted;
@@ -65,6 +66,7 @@ fn refused(result: i32) {
                 source,
                 fd_kind,
                 errno: EMFILE,
+                stack: NOT_ASKED,
             },
             actor,
             counters,

@@ -20,6 +20,7 @@ use crate::{
     maps::SOCKS,
     process::{self, Actor},
     sock::{self, Change, SockInfo},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::TcpAccept;
@@ -93,6 +94,7 @@ fn accepted(sk: KernelPtr, cookie: u64) -> bool {
         old_state: state,
         new_state: state,
         errno: 0,
+        stack: NOT_ASKED,
     };
     sock::stream(sk, &info, change, Some(actor));
     false

@@ -15,6 +15,7 @@ use crate::{
     kernel::{KernelPtr, now_ns},
     maps::SOCKS,
     sock::{self, Change, SockInfo},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::TcpState;
@@ -93,6 +94,7 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
             old_state: old,
             new_state: new,
             errno,
+            stack: NOT_ASKED,
         },
         None,
     );
@@ -122,6 +124,7 @@ fn followed_changed(sk: KernelPtr, info: &mut SockInfo, old: u8, new: u8) {
             old_state: old,
             new_state: new,
             errno,
+            stack: NOT_ASKED,
         };
         sock::stream(sk, info, change, None);
     }

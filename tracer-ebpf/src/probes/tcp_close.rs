@@ -18,6 +18,7 @@ use crate::{
     maps::SOCKS,
     process::Actor,
     sock::{self, Change, SockInfo},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::TcpClose;
@@ -45,6 +46,7 @@ fn closing(sk: KernelPtr) {
         old_state: state,
         new_state: state,
         errno: 0,
+        stack: NOT_ASKED,
     };
     let key = sock::key(sk);
     if let Some(info) = SOCKS.get_ptr_mut(key) {

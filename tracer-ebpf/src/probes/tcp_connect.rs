@@ -2,6 +2,7 @@
 //! that connects. Unchanged since long before 5.10. Never runs for a connect that failed earlier.
 
 use aya_ebpf::{
+    EbpfContext,
     cty::c_void,
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
@@ -20,6 +21,7 @@ use crate::{
     maps::SOCKS,
     process::{self, Actor},
     sock::{self, Change, SockInfo},
+    stack,
 };
 
 const KIND: EventKind = EventKind::TcpConnect;
@@ -30,7 +32,7 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
     if wanted(KIND, sk) {
         // SAFETY: the program's own argument.
         let cookie = unsafe { sock::make_cookie(ctx.arg::<*mut c_void>(0)) };
-        if connecting(sk, cookie) {
+        if connecting(sk, cookie, &ctx) {
             warn!(
                 &ctx,
                 "the table of connections is full: some are not followed"
@@ -44,7 +46,7 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
 fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(sk) = ctx.arg::<KernelPtr>(0)
         && wanted(KIND, sk)
-        && connecting(sk, sock::existing_cookie(sk))
+        && connecting(sk, sock::existing_cookie(sk), &ctx)
     {
         warn!(
             &ctx,
@@ -56,7 +58,7 @@ fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
 
 /// True where it is worth a warning.
 #[inline(always)]
-fn connecting(sk: KernelPtr, cookie: u64) -> bool {
+fn connecting(sk: KernelPtr, cookie: u64, ctx: &impl EbpfContext) -> bool {
     let actor = Actor::current();
     let Some(counters) = process::counters(actor) else {
         return process::table_full(KIND);
@@ -73,6 +75,7 @@ fn connecting(sk: KernelPtr, cookie: u64) -> bool {
         old_state: CLOSE,
         new_state: SYN_SENT,
         errno: 0,
+        stack: stack::take(ctx),
     };
     sock::stream(sk, &info, change, Some(actor));
     false

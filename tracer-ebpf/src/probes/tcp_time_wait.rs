@@ -14,6 +14,7 @@ use crate::{
     kernel::{KernelPtr, plain_arg},
     maps::SOCKS,
     sock::{self, Change, SockInfo},
+    stack::NOT_ASKED,
 };
 
 const KIND: EventKind = EventKind::TcpTimeWait;
@@ -42,6 +43,7 @@ fn entering(sk: KernelPtr, state: u8) {
         old_state,
         new_state: state,
         errno: 0,
+        stack: NOT_ASKED,
     };
     if let Some(info) = SOCKS.get_ptr_mut(sock::key(sk)) {
         // SAFETY: a map value that the verifier knows of; the socket is locked.

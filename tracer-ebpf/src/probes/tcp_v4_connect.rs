@@ -15,7 +15,7 @@ use crate::{
     kernel::{KernelPtr, add, copy, now_ns, plain_arg, read, zero},
     maps::SOCKS,
     process::{self, Actor},
-    sock,
+    sock, stack,
 };
 
 const KIND: EventKind = EventKind::TcpConnectFailed;
@@ -28,6 +28,7 @@ fn tcp_v4_connect(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(3);
     if result < 0 {
         connect_failed(
+            &ctx,
             sk,
             -result,
             &Target {
@@ -55,7 +56,7 @@ pub(super) struct Target {
 
 /// Tells of a connect that failed at once, unless a SYN had left: then the state change tells it.
 #[inline(always)]
-pub(super) fn connect_failed(sk: KernelPtr, errno: i32, target: &Target) {
+pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, target: &Target) {
     /// Where every internet socket address keeps its port.
     const PORT: usize = 2;
     // SAFETY: the value is not read.
@@ -76,10 +77,12 @@ pub(super) fn connect_failed(sk: KernelPtr, errno: i32, target: &Target) {
     // It has not come to `tcp_connect`, where all others are counted.
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).connects }, 1);
+    let stack = stack::take(ctx);
     emit::stream::<TcpEvent>(KIND, |event| {
         // SAFETY: the record was reserved with this very type; at most 16 bytes of address.
         unsafe {
             emit::fill_header(&raw mut (*event).header, KIND, actor);
+            (*event).header.stack = stack;
             (*event).sock = sock::key(sk) ^ config!(sock_secret);
             (*event).cookie = sock::existing_cookie(sk);
             (*event).start_ns = now_ns();

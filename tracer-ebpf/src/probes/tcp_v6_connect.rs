@@ -18,6 +18,7 @@ fn tcp_v6_connect(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(3);
     if result < 0 && read::<[u8; 12]>(address, ADDRESS) != MAPPED {
         connect_failed(
+            &ctx,
             sk,
             -result,
             &Target {

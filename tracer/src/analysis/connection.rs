@@ -8,7 +8,7 @@ use tracer_common::Role;
 
 use crate::model::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, TcpAction, TcpEvent, TcpState, Tid};
 
-use super::{history::Seq, process::ProcessKey, report::Closer};
+use super::{history::Seq, process::ProcessKey, report::Closer, stacks::Stack};
 
 /// Who connected or accepted, as it was then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) struct Owner {
     pub(super) thread: Comm,
     /// The process's parent and the process's own name, where both are known.
     pub(super) child_of: Option<(Pid, Comm)>,
+    /// The stack that it connected with, where that was asked for.
+    pub(super) stack: Option<Stack>,
 }
 
 impl Owner {

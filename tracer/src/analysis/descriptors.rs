@@ -15,6 +15,7 @@ use super::{
     held::HeldFiles,
     limits,
     pattern::PatternId,
+    stacks::{Stack, StackCounts},
     thresholds::Thresholds,
 };
 
@@ -37,6 +38,8 @@ pub(super) struct OpenedFile {
     pub(super) pattern: PatternId,
     pub(super) tid: Tid,
     pub(super) thread: Comm,
+    /// The stack that it was opened with, where that was asked for.
+    pub(super) stack: Option<Stack>,
 }
 
 /// Many files opened and kept at once.
@@ -58,6 +61,8 @@ pub(super) struct Burst {
     pub(super) losses_before: u64,
     /// Opens by thread.
     pub(super) threads: Vec<(Tid, Comm, u64)>,
+    /// The stacks that they were opened with.
+    pub(super) stacks: StackCounts,
     /// Whether it still goes on.
     pub(super) ongoing: bool,
     /// Its verdict, once it has one.
@@ -71,6 +76,7 @@ impl Burst {
     }
 
     fn add(&mut self, file: OpenedFile) {
+        self.stacks.add(file.stack);
         if let Some(count) = self.patterns.get_mut(&file.pattern) {
             *count += 1;
             self.with_path += 1;
@@ -533,6 +539,7 @@ impl Descriptors {
             summary: None,
             losses_before: 0,
             threads: Vec::new(),
+            stacks: StackCounts::default(),
             ongoing: true,
             verdict: None,
         };

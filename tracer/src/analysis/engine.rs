@@ -22,6 +22,7 @@ use super::{
     process::{ProcessKey, Processes},
     relooks::Relooks,
     report::{Evicted, Report, Verdict},
+    stacks::{StackWanted, Stacks},
     thresholds::Thresholds,
     time_wait::TimeWaitTable,
     verdicts::Verdicts,
@@ -50,6 +51,7 @@ pub struct Engine {
     time_wait: TimeWaitTable,
     close_waits: CloseWaits,
     ports: PortExhaustions,
+    stacks: Stacks,
     verdicts: Verdicts,
     /// What the last input did to connections.
     outcomes: Vec<Outcome>,
@@ -74,6 +76,7 @@ impl Engine {
             time_wait: TimeWaitTable::default(),
             close_waits: CloseWaits::default(),
             ports: PortExhaustions::default(),
+            stacks: Stacks::default(),
             verdicts: Verdicts::default(),
             outcomes: Vec::new(),
         }
@@ -127,6 +130,12 @@ impl Engine {
     /// replaced its program, when a burst of it begins and ends, and from time to time.
     pub fn take_lookups(&mut self) -> Vec<Pid> {
         self.processes.take_wanted()
+    }
+
+    /// The stacks that a [`HostFact::Stack`] is wanted of: those of verdicts that begin, and from time
+    /// to time those of which not all is known.
+    pub fn take_stack_lookups(&mut self) -> Vec<StackWanted> {
+        self.stacks.take_wanted()
     }
 
     /// All that is known now. Verdicts are as the last tick left them.
@@ -279,6 +288,7 @@ impl Engine {
             HostFact::EphemeralPorts { netns, range } => {
                 self.connections.learn_ephemeral_ports(*netns, *range);
             }
+            HostFact::Stack(fact) => self.stacks.learn(fact, &self.processes),
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     limits,
     process::ProcessKey,
     report::{Closer, Connections, FailingConnects},
+    stacks::StackCounts,
     stats::{Peers, Samples, rate_per_min},
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Tries {
     local: Endpoint,
     remote: Endpoint,
     children: Children,
+    /// The stacks that they were begun with.
+    pub(super) stacks: StackCounts,
 }
 
 impl Tries {
@@ -60,6 +63,7 @@ impl Tries {
             local,
             remote,
             children: Children::default(),
+            stacks: StackCounts::default(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Tries {
         self.count += 1;
         self.peers.add(remote.addr);
         self.children.add(owner.process);
+        self.stacks.add(owner.stack);
         self.owner = owner;
         self.local = local;
         self.remote = remote;

@@ -11,7 +11,7 @@ use crate::model::{Comm, Endpoint, Nanos, Pid, Tid};
 use super::{
     connection::Owner,
     connections::FailedConnect,
-    episode::{ConnectionsEpisode, FailingEpisode},
+    episode::{ConnectionsEpisode, FailingEpisode, Tries},
     history::{History, Seq},
     limits,
     process::ProcessKey,
@@ -118,6 +118,16 @@ impl Group {
     /// Whether it could be told, and waits for finer groups.
     pub(super) fn is_waiting(&self) -> bool {
         self.flapping_since.is_some() || self.churn_since.is_some() || self.failing_since.is_some()
+    }
+
+    /// What the verdicts of it that go on tell of.
+    pub(super) fn tries_mut(&mut self) -> impl Iterator<Item = &mut Tries> {
+        let connections = [&mut self.flapping, &mut self.churn];
+        let connections = connections.into_iter().flatten();
+        let failing = self.failing.iter_mut();
+        connections
+            .map(|episode| &mut episode.tries)
+            .chain(failing.map(|episode| &mut episode.tries))
     }
 
     /// Forgets the episodes that are over.

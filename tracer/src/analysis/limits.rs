@@ -87,6 +87,18 @@ pub const PORT_ROUTES: usize = 64;
 /// Processes told of those that hold a route's ephemeral ports: as many as a person reads.
 pub const PORT_OWNERS: usize = 8;
 
+/// Different stacks counted for one verdict: a loop that connects has one or a few.
+pub const STACKS_PER_VERDICT: usize = 64;
+
+/// Stacks of a verdict that are looked up, the most frequent.
+pub const STACKS_ASKED: usize = 8;
+
+/// Stacks told of one verdict: as many as a person reads.
+pub const STACK_ROWS: usize = 3;
+
+/// Stacks whose frames are remembered, of up to 127 texts each.
+pub const STACKS: usize = 4_096;
+
 /// Causes, and effects, that one verdict names.
 pub const LINKS_PER_VERDICT: usize = 32;
 

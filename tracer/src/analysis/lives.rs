@@ -203,7 +203,8 @@ impl Lives {
             HostFact::Descriptors(_)
             | HostFact::Counters { .. }
             | HostFact::TimeWait(_)
-            | HostFact::EphemeralPorts { .. } => {}
+            | HostFact::EphemeralPorts { .. }
+            | HostFact::Stack(_) => {}
         }
     }
 

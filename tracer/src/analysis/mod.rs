@@ -37,6 +37,7 @@ mod process;
 mod relooks;
 pub mod report;
 pub mod series;
+mod stacks;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -50,5 +51,6 @@ mod verdicts;
 pub use engine::Engine;
 pub use report::Report;
 pub use series::{Series, SeriesRecorder};
+pub use stacks::StackWanted;
 pub use thresholds::Thresholds;
 pub use totals::{Totals, TotalsRecorder};

@@ -17,6 +17,7 @@ use super::{
     peers::Peers,
     place::{Place, Shared},
     report::{Identity, ProcessRow},
+    stacks::Stack,
     thresholds::Thresholds,
     totals::{Detail, GroupLabel},
 };
@@ -67,6 +68,8 @@ pub(super) struct Process {
     pub(super) peers: Peers,
     /// How often it was told anew who it is.
     changes: u32,
+    /// How many programs it has replaced.
+    programs: u32,
 }
 
 impl Identity {
@@ -117,12 +120,23 @@ impl Process {
             descriptors: Descriptors::default(),
             peers: Peers::default(),
             changes: 0,
+            programs: 0,
         }
     }
 
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// When it started, where that is known.
+    pub(super) const fn start(&self) -> Option<Nanos> {
+        self.start
+    }
+
+    /// How many programs it has replaced.
+    pub(super) const fn programs(&self) -> u32 {
+        self.programs
     }
 
     /// When it ended, once it has.
@@ -350,6 +364,7 @@ impl Processes {
             tid: event.tid,
             thread: event.thread,
             child_of: self.child_of(process),
+            stack: Stack::of(self, process, event),
         })
     }
 
@@ -364,6 +379,7 @@ impl Processes {
             tid: Tid(0),
             thread: Comm::default(),
             child_of: None,
+            stack: None,
         })
     }
 
@@ -416,6 +432,7 @@ impl Processes {
         process.descriptors.begin_at_zero(event.ts);
         if seen.is_exec {
             process.descriptors.forget_content();
+            process.programs = process.programs.wrapping_add(1);
             self.ask_about(event.pid);
         }
         Some(key)

@@ -121,6 +121,7 @@ impl Timeline {
             pid: Pid(by.map_or(0, |who| who.pid)),
             tid: Tid(by.map_or(0, |who| who.tid)),
             thread: Comm::from(thread),
+            stack: None,
             body,
         }))
     }

@@ -8,7 +8,7 @@ use crate::model::{Comm, Nanos, Tid};
 use super::{
     limits,
     process::ProcessKey,
-    report::{Finding, Identity, Verdict},
+    report::{Finding, Identity, StackCount, Verdict},
 };
 
 /// What is to be told of a verdict now.
@@ -18,6 +18,7 @@ pub(super) struct Telling {
     pub(super) last_seen: Nanos,
     pub(super) ongoing: bool,
     pub(super) lossy: bool,
+    pub(super) stacks: Option<Vec<StackCount>>,
     pub(super) finding: Finding,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct Telling {
 pub(super) struct Basis {
     pub(super) who: Subject,
     pub(super) facts: [u64; 5],
+    /// See [`Stacks::version`](super::stacks::Stacks::version).
+    pub(super) stacks: u64,
     pub(super) ongoing: bool,
     pub(super) lossy: bool,
 }
@@ -102,6 +105,7 @@ impl Entry {
         let state = |verdict: &Verdict| (verdict.ongoing, verdict.lossy);
         times(&told) != times(&self.verdict)
             || state(&told) != state(&self.verdict)
+            || told.stacks != self.verdict.stacks
             || told.finding != self.verdict.finding
     }
 
@@ -134,6 +138,7 @@ impl Telling {
             last_seen: self.last_seen,
             ongoing: self.ongoing,
             lossy: self.lossy,
+            stacks: self.stacks,
             finding: self.finding,
         }
     }

@@ -11,7 +11,7 @@ use super::{
     recorder::{Recorder, Summary},
 };
 use crate::{
-    analysis::{Engine, report::Verdict},
+    analysis::{Engine, StackWanted, report::Verdict},
     host::lookup::{Introduced, Lookups, Request},
     model::{Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid, Session, decode},
     source::live::{Batch, ProcessTable},
@@ -232,6 +232,9 @@ impl Feed {
             let lives = self.processes.get(&pid).map(|known| known.introduced);
             let introduced = lives.or_else(|| self.ended.get(&pid).copied());
             self.request(Request::Process { pid, introduced });
+        }
+        for StackWanted { pid, start, stack } in self.engine.take_stack_lookups() {
+            self.request(Request::Stack { pid, start, stack });
         }
         self.ended.clear();
     }

@@ -156,6 +156,7 @@ fn scope_options(scope: &ScopeArgs, cost: &CostArgs) -> Result<live::Options> {
         selection: scope.selection(),
         fd_budget: cost.fd_budget,
         ring_bytes: cost.ring_size,
+        stacks: cost.stacks,
         method: match scope.attach {
             AttachMode::Auto => Method::Auto,
             AttachMode::Fentry => Method::Fentry,
@@ -254,6 +255,7 @@ fn live_options() -> Result<live::Options> {
         fd_budget: 0,
         ring_bytes: TIMEWAIT_RING_BYTES,
         method: Method::Auto,
+        stacks: false,
         sock_secret: host::session::random().context("cannot get a random number")?,
         own_pid: host::session::own_pid(),
     })

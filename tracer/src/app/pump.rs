@@ -117,6 +117,7 @@ impl<'a> Pump<'a> {
             boot_id: session::boot_id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             selection: options.selection.clone(),
+            stacks: options.stacks,
             hooks: live
                 .hooks()
                 .iter()
@@ -124,7 +125,12 @@ impl<'a> Pump<'a> {
                 .chain(no_sock_diag(options))
                 .collect(),
         };
-        let world = ThisHost::new(Procfs::of_this_host());
+        let stacks = live.take_stacks();
+        let addresses = move |stack| {
+            let addresses = stacks.as_ref().map(|stacks| stacks.addresses(stack));
+            addresses.unwrap_or_default()
+        };
+        let world = ThisHost::new(Procfs::of_this_host(), Box::new(addresses));
         let own_netns = world.own_netns();
 
         // Unbounded, as the look-ups are: they answer a bounded queue of requests.

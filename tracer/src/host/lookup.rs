@@ -18,7 +18,7 @@ use super::{
     world::{NetnsState, World},
 };
 use crate::model::{
-    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow,
+    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow, StackFact, StackId,
     TimeWaitListing, is_same_start,
 };
 
@@ -43,6 +43,15 @@ pub enum Request {
         pid: Pid,
         /// What it was introduced with, if it was.
         introduced: Option<Introduced>,
+    },
+    /// What a user stack of a process looks like.
+    Stack {
+        /// The process.
+        pid: Pid,
+        /// When it started, where that is known.
+        start: Option<Nanos>,
+        /// The stack.
+        stack: StackId,
     },
     /// A network namespace whose `TIME_WAIT` sockets are wanted from now on. May be said again at
     /// any time, to add a process.
@@ -254,6 +263,15 @@ where
                 }
             }
             Request::Netns { netns, pid } => self.remember(netns, pid),
+            Request::Stack { pid, start, stack } => {
+                let frames = self.world.frames(pid, start, stack);
+                self.tell(HostFact::Stack(Box::new(StackFact {
+                    pid,
+                    start,
+                    stack,
+                    frames,
+                })));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::super::cgroup::Place;
 use super::*;
-use crate::model::{Ancestor, Comm, Cookie, Endpoint, PortRange, SocketOwner, TcpState};
+use crate::model::{Ancestor, Comm, Cookie, Endpoint, Frame, PortRange, SocketOwner, TcpState};
 
 const OWN: Netns = Netns(1);
 const NOW: Nanos = Nanos(77);
@@ -25,6 +25,7 @@ struct FakeWorld {
     places: HashMap<u64, Place>,
     ancestors: HashMap<Pid, Vec<Ancestor>>,
     before: Vec<SocketOwner>,
+    frames: HashMap<(Pid, StackId), Vec<Frame>>,
     time_wait: Vec<SocketRow>,
     namespaces: HashMap<(Netns, Pid), Vec<SocketRow>>,
     lacks_sock_diag: bool,
@@ -89,6 +90,10 @@ impl World for FakeWorld {
 
     fn sockets_before(&mut self, _pids: &[Pid]) -> Result<Vec<SocketOwner>, SockDiagError> {
         Ok(self.before.clone())
+    }
+
+    fn frames(&mut self, pid: Pid, _start: Option<Nanos>, stack: StackId) -> Vec<Frame> {
+        self.frames.get(&(pid, stack)).cloned().unwrap_or_default()
     }
 
     fn ephemeral_ports(&self) -> io::Result<PortRange> {

@@ -10,4 +10,5 @@ pub mod ports;
 pub mod procfs;
 pub mod session;
 pub mod sock_diag;
+mod symbols;
 pub mod world;

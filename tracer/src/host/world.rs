@@ -9,8 +9,12 @@ use super::{
     procfs::{DescriptorTable, Procfs},
     session,
     sock_diag::{self, SockDiagError},
+    symbols,
 };
-use crate::model::{Ancestor, Nanos, Netns, Pid, PortRange, ProcessFact, SocketOwner, SocketRow};
+use crate::model::{
+    Ancestor, Frame, Nanos, Netns, Pid, PortRange, ProcessFact, SocketOwner, SocketRow, StackId,
+    is_same_start,
+};
 
 /// What the look-ups can ask.
 pub trait World: Send {
@@ -55,6 +59,10 @@ pub trait World: Send {
     /// Fails as [`sock_diag::list`] does.
     fn sockets_before(&mut self, pids: &[Pid]) -> Result<Vec<SocketOwner>, SockDiagError>;
 
+    /// The frames of a user stack of this process, the innermost first; none where it has ended, or no
+    /// longer started then.
+    fn frames(&mut self, pid: Pid, start: Option<Nanos>, stack: StackId) -> Vec<Frame>;
+
     /// The ephemeral ports of tracer's network namespace.
     ///
     /// Fails where the kernel does not tell.
@@ -82,19 +90,24 @@ impl NetnsState {
     }
 }
 
+/// Gives the addresses of a stack that the kernel half took, the innermost first.
+pub type Addresses = Box<dyn FnMut(StackId) -> Vec<u64> + Send>;
+
 /// This machine.
-#[derive(Debug)]
 pub struct ThisHost {
     procfs: Procfs,
     cgroups: Cgroups,
+    addresses: Addresses,
 }
 
 impl ThisHost {
-    /// This machine, its processes seen through `procfs`.
+    /// This machine, its processes seen through `procfs`. `addresses` tells the stacks that the kernel
+    /// half took.
     #[must_use]
-    pub fn new(procfs: Procfs) -> Self {
+    pub fn new(procfs: Procfs, addresses: Addresses) -> Self {
         Self {
             procfs,
+            addresses,
             cgroups: Cgroups::of_this_host(),
         }
     }
@@ -150,6 +163,19 @@ impl World for ThisHost {
 
     fn sockets_before(&mut self, pids: &[Pid]) -> Result<Vec<SocketOwner>, SockDiagError> {
         owners::sockets_before(&self.procfs, pids)
+    }
+
+    fn frames(&mut self, pid: Pid, start: Option<Nanos>, stack: StackId) -> Vec<Frame> {
+        let addresses = (self.addresses)(stack);
+        let fact = self.procfs.process_fact(pid);
+        let is_it = match (start, fact.start) {
+            (Some(wanted), Some(found)) => is_same_start(wanted, found),
+            (_, found) => found.is_some(),
+        };
+        if !is_it || addresses.is_empty() {
+            return Vec::new();
+        }
+        symbols::frames(pid, fact.start, fact.ns_pid.unwrap_or(pid.0), &addresses)
     }
 
     fn ephemeral_ports(&self) -> io::Result<PortRange> {

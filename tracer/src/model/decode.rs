@@ -15,7 +15,7 @@ use tracer_common::{
 
 use super::{
     Comm, Cookie, Endpoint, Event, EventBody, FdAction, FdEvent, Nanos, Netns, Path, PathForm, Pid,
-    ProcessSeen, SockId, TcpAction, TcpEvent, TcpState, Tid,
+    ProcessSeen, SockId, StackId, TcpAction, TcpEvent, TcpState, Tid, UserStack,
 };
 
 /// What stands where a part of a text did not fit.
@@ -74,6 +74,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
         pid: header.pid,
         tid: header.tid,
         thread: header.thread,
+        stack: header.stack,
         body,
     })
 }
@@ -137,6 +138,7 @@ struct Header {
     tid: Tid,
     kind: EventKind,
     thread: Comm,
+    stack: Option<UserStack>,
 }
 
 impl Header {
@@ -151,7 +153,8 @@ impl Header {
         let tid = Tid(fields.u32()?);
         let number = fields.u8()?;
         let kind = EventKind::from_number(number).ok_or(DecodeError::UnknownKind(number))?;
-        fields.bytes(7)?;
+        fields.bytes(3)?;
+        let stack = user_stack(fields.i32()?);
         let thread = fields.comm()?;
         Ok(Self {
             ts,
@@ -159,7 +162,17 @@ impl Header {
             tid,
             kind,
             thread,
+            stack,
         })
+    }
+}
+
+/// What the head of a record tells of the user stack.
+fn user_stack(told: i32) -> Option<UserStack> {
+    match u32::try_from(told) {
+        Ok(0) => None,
+        Ok(number) => Some(UserStack::Taken(StackId(number - 1))),
+        Err(_) => Some(UserStack::Missing(told.saturating_neg())),
     }
 }
 

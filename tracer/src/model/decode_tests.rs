@@ -87,6 +87,7 @@ fn every_field_of_a_connection() {
             pid: Pid(4711),
             tid: Tid(4713),
             thread: Comm::from("SendThread"),
+            stack: None,
             body: EventBody::Tcp(TcpEvent {
                 action,
                 sock: SockId(0x0123_4567_89AB_CDEF),

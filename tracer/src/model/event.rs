@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use tracer_common::{EventKind, FdKind, FdSource, ProcessCounters, Role};
 
-use super::{Comm, Cookie, Nanos, Netns, Pid, SockId, Tid};
+use super::{Comm, Cookie, Nanos, Netns, Pid, SockId, Tid, UserStack};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Event {
     pub tid: Tid,
     /// That thread's name; empty for events made outside its context.
     pub thread: Comm,
+    /// That thread's user stack, where it was asked for.
+    pub stack: Option<UserStack>,
     /// What happened.
     pub body: EventBody,
 }

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use tracer_common::ProcessCounters;
 
-use super::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, TcpState};
+use super::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, StackFact, TcpState};
 
 /// One looked-up fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,8 @@ pub enum HostFact {
         /// The range.
         range: PortRange,
     },
+    /// What a user stack looks like.
+    Stack(Box<StackFact>),
 }
 
 /// How many ancestors of a process are told at most. Between a container's program and the first

@@ -40,6 +40,10 @@ number!(
     Cookie(u64)
 );
 number!(
+    /// The kernel's number of a user stack, the same for the whole run.
+    StackId(u32)
+);
+number!(
     /// Nanoseconds of `CLOCK_BOOTTIME`, or a span of them.
     Nanos(u64)
 );

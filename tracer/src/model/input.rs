@@ -51,6 +51,8 @@ pub struct Session {
     pub version: String,
     /// What the user selected.
     pub selection: Selection,
+    /// Whether user stacks are taken.
+    pub stacks: bool,
     /// Each hook and whether it is attached.
     pub hooks: Vec<HookState>,
 }

@@ -10,6 +10,7 @@ mod ids;
 mod input;
 #[cfg(test)]
 mod sample_records;
+mod stack;
 
 pub use decode::{DecodeError, decode};
 pub use event::{
@@ -20,5 +21,6 @@ pub use host::{
     Ancestor, DescriptorFact, HostFact, ListingChange, PARENTS_MAX, PortRange, ProcessFact,
     SocketOwner, SocketRow, TimeWaitListing, is_same_start,
 };
-pub use ids::{Comm, Cookie, Nanos, Netns, Pid, SockId, Tid};
+pub use ids::{Comm, Cookie, Nanos, Netns, Pid, SockId, StackId, Tid};
 pub use input::{HookState, Input, Losses, Selection, Session};
+pub use stack::{FRAMES_MAX, Frame, StackFact, UserStack};

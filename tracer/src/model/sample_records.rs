@@ -65,7 +65,8 @@ pub(super) fn header(kind: EventKind) -> EventHeader {
         pid: 4711,
         tid: 4713,
         kind: kind as u8,
-        padding: [0; 7],
+        padding: [0; 3],
+        stack: 0,
         thread: comm("SendThread"),
     }
 }

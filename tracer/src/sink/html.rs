@@ -21,7 +21,7 @@ use super::{
     clock::{date_and_time, time_of_day},
     completeness,
     escape::Escaped,
-    sentence, table,
+    sentence, stack, table,
     units::{counted, span},
 };
 use data::json;
@@ -163,9 +163,18 @@ fn card(report: &Report, verdict: &Verdict) -> Card {
         },
         known: table::known_of(session, &verdict.who)
             .chain(sentence::links(session, &report.verdicts, verdict))
+            .chain(top_stack(verdict))
             .collect(),
         ongoing: verdict.ongoing,
     }
+}
+
+/// The most frequent stack on one line, each frame before the one that called it.
+fn top_stack(verdict: &Verdict) -> Option<(&'static str, String)> {
+    let lines = stack::lines(verdict);
+    let (head, frames) = lines.split_first()?;
+    let frames = frames.join(" ← ");
+    Some(("stack", format!("{head}: {frames}")))
 }
 
 /// What the charts do not show one by one.

@@ -12,7 +12,7 @@ use tracer_common::Role;
 
 use crate::{
     analysis::report::{
-        Connections, FailingConnects, Finding, ProcessRow, Report, TimeWaitRow, Verdict,
+        Connections, FailingConnects, Finding, ProcessRow, Report, StackCount, TimeWaitRow, Verdict,
     },
     model::{HookState, Nanos, Session},
 };
@@ -20,8 +20,8 @@ use crate::{
 use self::lines::{
     ClosedByObject, CloserObject, ConnectionsFields, EndLine, EventsObject, EvictedObject,
     FailingConnectsFields, FindingFields, GroupObject, HookObject, PeerObject, ProcessFields,
-    ProcessLine, SelectionObject, StartLine, StatsLine, ThreadFields, TimeWaitLine, VerdictLine,
-    known,
+    ProcessLine, SelectionObject, StackObject, StartLine, StatsLine, ThreadFields, TimeWaitLine,
+    VerdictLine, known,
 };
 use super::{clock::rfc3339, completeness::is_complete, errno, sentence};
 
@@ -74,6 +74,7 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
         lossy: verdict.lossy,
         caused_by: &verdict.caused_by,
         led_to: &verdict.led_to,
+        stacks: verdict.stacks.as_deref().map(stacks),
         finding: match &verdict.finding {
             Finding::Flapping(found) | Finding::Churn(found) => connections(found),
             Finding::FailingConnects(found) => failing_connects(found),
@@ -85,6 +86,17 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
             Finding::PortExhaustion(found) => ports::port_exhaustion(session, found),
         },
     })
+}
+
+fn stacks(stacks: &[StackCount]) -> Vec<StackObject<'_>> {
+    stacks
+        .iter()
+        .map(|stack| StackObject {
+            count: stack.count,
+            frames: &stack.frames,
+            missing: stack.state.name(),
+        })
+        .collect()
 }
 
 /// One process's totals at a moment.

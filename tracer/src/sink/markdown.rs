@@ -10,7 +10,7 @@ use super::{
     clock::{date_and_time, time_of_day},
     completeness,
     escape::Escaped,
-    sentence, table,
+    sentence, stack, table,
     units::span,
 };
 
@@ -81,6 +81,13 @@ fn one_verdict(text: &mut String, report: &Report, verdict: &Verdict) {
     );
     for (name, value) in table::known_of(&report.session, &verdict.who) {
         let _ = writeln!(text, "  - {name}: {}", code(&value));
+    }
+    let stack = stack::lines(verdict);
+    if let Some((head, frames)) = stack.split_first() {
+        let _ = writeln!(text, "  - stack: {}", plain(head));
+        for frame in frames {
+            let _ = writeln!(text, "    - {}", code(frame));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod provenance;
 pub mod recording;
 pub mod screen;
 mod sentence;
+mod stack;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -14,7 +14,7 @@ use super::{
     escape::Escaped,
     grid::{Column, fit, grid, wrap},
     look::{ALARM, FAINT, Look, NAME, TITLE, WARNING},
-    sentence,
+    sentence, stack,
     units::span,
 };
 
@@ -139,6 +139,7 @@ fn verdicts(look: Look, report: &Report) -> String {
         let says = sentence::says(&report.session, verdict);
         text.push_str(&verdict_sentence(look, verdict, &says));
         text.push_str(&identity(look, report, verdict));
+        text.push_str(&top_stack(look, verdict));
     }
     text
 }
@@ -160,11 +161,22 @@ fn verdict_sentence(look: Look, verdict: &Verdict, says: &str) -> String {
 fn identity(look: Look, report: &Report, verdict: &Verdict) -> String {
     known_of(&report.session, &verdict.who)
         .chain(sentence::links(&report.session, &report.verdicts, verdict))
-        .map(|(name, value)| {
-            let line = fit(&format!("{INDENT}{name:<9}  {value}"), look.width);
-            look.paint(FAINT, &line) + "\n"
-        })
+        .map(|(name, value)| detail(look, name, &value))
         .collect()
+}
+
+/// A verdict's most frequent stack, a line for each frame.
+fn top_stack(look: Look, verdict: &Verdict) -> String {
+    let names = std::iter::once("stack").chain(std::iter::repeat(""));
+    names
+        .zip(stack::lines(verdict))
+        .map(|(name, value)| detail(look, name, &value))
+        .collect()
+}
+
+fn detail(look: Look, name: &str, value: &str) -> String {
+    let line = fit(&format!("{INDENT}{name:<9}  {value}"), look.width);
+    look.paint(FAINT, &line) + "\n"
 }
 
 /// What is known of a process beyond its name, each with what it is.

@@ -142,6 +142,7 @@ fn verdict(id: u64, who: Identity, finding: Finding) -> Verdict {
         lossy: false,
         caused_by: Vec::new(),
         led_to: Vec::new(),
+        stacks: None,
         finding,
     }
 }

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Cookie, DescriptorFact, Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid,
-    PortRange, ProcessFact, SockId, SocketOwner, SocketRow, TcpAction, TcpEvent, TcpState,
-    TimeWaitListing,
+    PortRange, ProcessFact, SockId, SocketOwner, SocketRow, StackFact, StackId, TcpAction,
+    TcpEvent, TcpState, TimeWaitListing,
 };
 
 /// Processes remembered: as many as the kernel half counts for. Each takes about a kilobyte.
 const PROCESSES_MAX: usize = 16_384;
+
+/// Stacks remembered of each process: those of a few verdicts.
+const STACKS_MAX: usize = 32;
 
 /// Sockets remembered, of each sort: as many connections as the engine follows, some 100 bytes each.
 const SOCKETS_MAX: usize = 65_536;
@@ -41,6 +44,7 @@ struct Known {
     fact: Option<(Nanos, Box<ProcessFact>)>,
     counters: Option<(Nanos, HostFact)>,
     descriptors: Option<(Nanos, DescriptorFact)>,
+    stacks: BTreeMap<StackId, (Nanos, Box<StackFact>)>,
     exit: Option<Event>,
 }
 
@@ -75,11 +79,14 @@ impl Baseline {
                     .descriptors
                     .map(|(at, table)| (at, HostFact::Descriptors(table))),
             ];
+            let stacks = known.stacks.into_values();
+            let stacks = stacks.map(|(at, stack)| (at, HostFact::Stack(stack)));
             inputs.extend(known.seen.map(Input::Event));
             inputs.extend(
                 facts
                     .into_iter()
                     .flatten()
+                    .chain(stacks)
                     .map(|(at, fact)| Input::Host(at, fact)),
             );
             inputs.extend(known.exit.map(Input::Event));
@@ -207,6 +214,13 @@ impl Baseline {
             HostFact::EphemeralPorts { netns, range } => {
                 if self.ephemeral_ports.len() < SOCKETS_MAX {
                     self.ephemeral_ports.insert(*netns, (at, *range));
+                }
+            }
+            HostFact::Stack(stack) => {
+                if let Some(known) = self.known(stack.pid)
+                    && (known.stacks.len() < STACKS_MAX || known.stacks.contains_key(&stack.stack))
+                {
+                    known.stacks.insert(stack.stack, (at, stack.clone()));
                 }
             }
         }

@@ -477,6 +477,11 @@ columns! {
     cmdline: Text,
     /// Whether the process has just replaced its program.
     is_exec: Flag,
+    /// The number of the user stack that the thread acted with; negative where it could not be taken,
+    /// for that errno.
+    stack: I64,
+    /// A frame of a user stack: the function and its file, or a place in a file.
+    frame: Listed,
     /// What an item counts, or which end of a range it is.
     name: Name<names::Items>,
     /// The item's number.

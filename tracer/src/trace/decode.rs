@@ -11,9 +11,10 @@ use super::{
     names::{COUNTERS, Items, LOSSES, RowKind, counters_from_array, losses_from_array},
 };
 use crate::model::{
-    Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent,
-    HostFact, Input, Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact, ProcessSeen,
-    SockId, SocketOwner, SocketRow, TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing,
+    Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FRAMES_MAX, FdAction,
+    FdEvent, Frame, HostFact, Input, Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact,
+    ProcessSeen, SockId, SocketOwner, SocketRow, StackFact, StackId, TcpAction, TcpEvent, TcpState,
+    Tid, TimeWaitListing, UserStack,
 };
 
 /// Processes, and listed sockets, that a trace can make us remember: far beyond what a host has,
@@ -100,8 +101,11 @@ impl Decoder {
                 netns: netns(row).unwrap_or_default(),
                 range: ephemeral_ports(row)?,
             },
+            RowKind::HostStack => HostFact::Stack(Box::new(stack(row)?)),
             RowKind::Counter
             | RowKind::Parent
+            | RowKind::Frame
+            | RowKind::FrameUnnamed
             | RowKind::TimeWaitSocket
             | RowKind::TimeWaitSocketGone => {
                 return Err("it is an item of nothing");
@@ -141,6 +145,7 @@ impl Decoder {
             pid,
             tid: Tid(batch.tid.get(r).unwrap_or_default()),
             thread: comm(&batch.thread, r),
+            stack: batch.stack.get(r).map(user_stack).transpose()?,
             body,
         })
     }
@@ -369,6 +374,42 @@ fn descriptors(row: Row<'_>) -> Result<DescriptorFact, &'static str> {
         soft_limit: batch.fd_limit.get(r),
         hard_limit: batch.fd_hard_limit.get(r),
     })
+}
+
+/// What a row tells of the stack that its thread acted with.
+fn user_stack(told: i64) -> Result<UserStack, &'static str> {
+    const NONE: &str = "its stack is none";
+    match u32::try_from(told) {
+        Ok(number) => Ok(UserStack::Taken(StackId(number))),
+        Err(_) => match told.checked_neg().map(i32::try_from) {
+            Some(Ok(errno)) if errno > 0 => Ok(UserStack::Missing(errno)),
+            _ => Err(NONE),
+        },
+    }
+}
+
+fn stack(row: Row<'_>) -> Result<StackFact, &'static str> {
+    let told = row.batch.stack.get(row.at).ok_or("it has no stack")?;
+    let UserStack::Taken(number) = user_stack(told)? else {
+        return Err("its stack has no number");
+    };
+    Ok(StackFact {
+        pid: Pid(pid(row)?),
+        start: row.batch.start.get(row.at).map(Nanos),
+        stack: number,
+        frames: row.items().take(FRAMES_MAX).filter_map(frame).collect(),
+    })
+}
+
+/// `None` is an item that a newer version may have added.
+fn frame(item: Row<'_>) -> Option<Frame> {
+    let is_named = match item.batch.kind.get(item.at)? {
+        RowKind::Frame => true,
+        RowKind::FrameUnnamed => false,
+        _ => return None,
+    };
+    let text = item.batch.frame.get(item.at)?.to_owned();
+    Some(Frame { text, is_named })
 }
 
 fn ephemeral_ports(row: Row<'_>) -> Result<PortRange, &'static str> {

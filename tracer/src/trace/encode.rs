@@ -11,8 +11,8 @@ use super::{
 };
 use crate::model::{
     DescriptorFact, Endpoint, Event, EventBody, FdEvent, HostFact, Input, ListingChange, Losses,
-    Nanos, Netns, Pid, PortRange, ProcessFact, ProcessSeen, SocketOwner, SocketRow, TcpEvent,
-    TimeWaitListing,
+    Nanos, Netns, Pid, PortRange, ProcessFact, ProcessSeen, SocketOwner, SocketRow, StackFact,
+    TcpEvent, TimeWaitListing, UserStack,
 };
 
 /// Processes whose last counters are remembered, so that only what changed is written. As many as
@@ -69,6 +69,11 @@ impl Encoder {
         if !event.thread.is_empty() {
             self.rows.thread.set(row, event.thread.as_str());
         }
+        let stack = event.stack.map(|stack| match stack {
+            UserStack::Taken(number) => i64::from(number.0),
+            UserStack::Missing(errno) => -i64::from(errno),
+        });
+        self.rows.stack.set_opt(row, stack);
         match &event.body {
             EventBody::Tcp(tcp) => self.tcp(row, tcp),
             EventBody::Fd(fd) => self.fd(row, fd),
@@ -164,6 +169,7 @@ impl Encoder {
             HostFact::SocketBefore(socket) => self.socket_before(at, socket),
             HostFact::TimeWait(listing) => self.time_wait(at, listing),
             HostFact::EphemeralPorts { netns, range } => self.ephemeral_ports(at, *netns, *range),
+            HostFact::Stack(stack) => self.stack(at, stack),
         }
     }
 
@@ -261,6 +267,24 @@ impl Encoder {
             self.socket(row, &socket);
         });
         set_items(&mut self.rows, head);
+    }
+
+    fn stack(&mut self, at: u64, stack: &StackFact) {
+        let rows = &mut self.rows;
+        let head = rows.begin(RowKind::HostStack, at);
+        rows.pid.set(head, stack.pid.0);
+        rows.start.set_opt(head, stack.start.map(|start| start.0));
+        rows.stack.set(head, stack.stack.0.into());
+        for frame in &stack.frames {
+            let kind = if frame.is_named {
+                RowKind::Frame
+            } else {
+                RowKind::FrameUnnamed
+            };
+            let row = rows.begin(kind, at);
+            rows.frame.set(row, &frame.text);
+        }
+        set_items(rows, head);
     }
 
     fn ephemeral_ports(&mut self, at: u64, netns: Netns, range: PortRange) {

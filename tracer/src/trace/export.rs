@@ -194,6 +194,7 @@ mod tests {
             pid: Pid(4711),
             tid: Tid(4713),
             thread: Comm::from("http-nio"),
+            stack: None,
             body: EventBody::Fd(FdEvent {
                 action: FdAction::Installed,
                 fd: Some(57),

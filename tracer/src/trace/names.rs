@@ -54,6 +54,8 @@ pub(super) enum RowKind {
     HostTimeWaitChanged,
     /// The head of the range of ephemeral ports.
     HostEphemeralPorts,
+    /// What a user stack looks like.
+    HostStack,
     /// An item: a number with a name.
     Counter,
     /// An item: a process's parent, or that one's, and so on.
@@ -62,10 +64,14 @@ pub(super) enum RowKind {
     TimeWaitSocket,
     /// An item: a socket that is no longer listed.
     TimeWaitSocketGone,
+    /// An item: a frame of a stack, the innermost first.
+    Frame,
+    /// As [`Self::Frame`], where the function is not known.
+    FrameUnnamed,
 }
 
 impl RowKind {
-    const OTHERS: [Self; 15] = [
+    const OTHERS: [Self; 18] = [
         Self::Tick,
         Self::Losses,
         Self::LossesChanged,
@@ -81,6 +87,9 @@ impl RowKind {
         Self::TimeWaitSocket,
         Self::TimeWaitSocketGone,
         Self::Parent,
+        Self::HostStack,
+        Self::Frame,
+        Self::FrameUnnamed,
     ];
 
     const fn name(self) -> &'static str {
@@ -97,6 +106,9 @@ impl RowKind {
             Self::HostTimeWait => "host_time_wait",
             Self::HostTimeWaitChanged => "host_time_wait_changed",
             Self::HostEphemeralPorts => "host_ephemeral_ports",
+            Self::HostStack => "host_stack",
+            Self::Frame => "frame",
+            Self::FrameUnnamed => "frame_unnamed",
             Self::Counter => "counter",
             Self::Parent => "parent",
             Self::TimeWaitSocket => "time_wait_socket",

@@ -21,6 +21,7 @@ fn event(pid: u32, body: EventBody) -> Input {
         pid: Pid(pid),
         tid: Tid(pid),
         thread: Comm::from("a"),
+        stack: None,
         body,
     })
 }

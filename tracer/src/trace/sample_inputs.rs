@@ -7,10 +7,10 @@ use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
 
 use super::names::{COUNTERS, LOSSES, counters_from_array, losses_from_array};
 use crate::model::{
-    Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent,
+    Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, Frame,
     HostFact, Input, Nanos, Netns, PARENTS_MAX, Path, PathForm, Pid, PortRange, ProcessFact,
-    ProcessSeen, SockId, SocketOwner, SocketRow, TcpAction, TcpEvent, TcpState, Tid,
-    TimeWaitListing,
+    ProcessSeen, SockId, SocketOwner, SocketRow, StackFact, StackId, TcpAction, TcpEvent, TcpState,
+    Tid, TimeWaitListing, UserStack,
 };
 
 fn select<T: Clone + std::fmt::Debug + 'static>(from: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -155,12 +155,18 @@ fn counters() -> impl Strategy<Value = Box<ProcessCounters>> {
 fn event() -> impl Strategy<Value = Input> {
     let exit = (comm(), counters()).prop_map(|(comm, counters)| EventBody::Exit { comm, counters });
     let body = prop_oneof![tcp(), fd(), seen(), exit];
-    (nanos(), 0..3_u32, any::<u32>(), comm(), body).prop_map(|(ts, pid, tid, thread, body)| {
+    let stack = prop::option::of(prop_oneof![
+        any::<u32>().prop_map(|number| UserStack::Taken(StackId(number))),
+        (1..=i32::MAX).prop_map(UserStack::Missing),
+    ]);
+    let whole = (nanos(), 0..3_u32, any::<u32>(), comm(), stack, body);
+    whole.prop_map(|(ts, pid, tid, thread, stack, body)| {
         Input::Event(Event {
             ts,
             pid: Pid(pid),
             tid: Tid(tid),
             thread,
+            stack,
             body,
         })
     })
@@ -265,8 +271,25 @@ fn fact() -> impl Strategy<Value = HostFact> {
             range: PortRange { low, high },
         }
     });
+    let frame = (text(), any::<bool>()).prop_map(|(text, is_named)| Frame { text, is_named });
+    let frames = prop::collection::vec(frame, 0..5);
+    let stack = (
+        any::<u32>(),
+        prop::option::of(nanos()),
+        any::<u32>(),
+        frames,
+    )
+        .prop_map(|(pid, start, stack, frames)| {
+            HostFact::Stack(Box::new(StackFact {
+                pid: Pid(pid),
+                start,
+                stack: StackId(stack),
+                frames,
+            }))
+        });
     prop_oneof![
         process(),
+        stack,
         descriptors,
         counters,
         socket_before,

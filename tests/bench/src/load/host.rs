@@ -327,6 +327,7 @@ impl Host {
             pid,
             tid,
             thread: name,
+            stack: None,
             body,
         }))
     }

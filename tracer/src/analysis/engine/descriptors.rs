@@ -10,6 +10,7 @@ use super::super::{
     limits,
     pattern::PatternId,
     process::ProcessKey,
+    stacks::Stack,
 };
 use super::Engine;
 
@@ -26,6 +27,7 @@ impl Engine {
             .as_ref()
             .filter(|_| fd.action == FdAction::Installed)
             .and_then(|path| self.pattern(&path.text));
+        let stack = Stack::of(&self.processes, key, event);
         let Some(process) = self.processes.get_mut(key) else {
             return;
         };
@@ -49,6 +51,7 @@ impl Engine {
             pattern,
             tid: event.tid,
             thread: event.thread,
+            stack,
         });
         let is_refused = match fd.action {
             FdAction::Exhausted => true,

@@ -86,6 +86,7 @@ impl Engine {
                 last_seen: episode.last,
                 ongoing: !episode.is_over,
                 lossy: losses > episode.losses_before,
+                stacks: None,
                 finding: Finding::PortExhaustion(episode.describe(route, processes)),
             };
             self.verdicts.tell(id, None, None, clock, who, telling);

@@ -15,6 +15,7 @@ use super::super::{
     losses::Family,
     process::{ProcessKey, Processes},
     report::{BurstBefore, FdBurst, Finding, Identity},
+    stacks::Stacks,
     verdicts::{self, Basis, Clock, Telling, Verdicts},
 };
 use super::Engine;
@@ -28,9 +29,16 @@ impl Engine {
             let Some(group) = self.groups.get_mut(key) else {
                 continue;
             };
+            for tries in group.tries_mut() {
+                let processes = &self.processes;
+                let alive =
+                    |key| Some((processes.get(key)?.programs(), processes.get(key)?.start()));
+                self.stacks.ask(&mut tries.stacks, clock.now, alive);
+            }
             let mut teller = Teller {
                 key,
                 processes: &self.processes,
+                stacks: self.session.stacks.then_some(&self.stacks),
                 losses: self.losses.by_now(Family::Tcp),
                 clock,
                 verdicts: &mut self.verdicts,
@@ -105,6 +113,7 @@ impl Engine {
             verdicts,
             losses,
             patterns,
+            stacks,
             thresholds,
             now,
             ..
@@ -115,6 +124,7 @@ impl Engine {
         let ended = process.end();
         let exhausted = process.descriptors.exhaustion();
         let counters = exhausted.and_then(|_| process.counters()).copied();
+        let alive = (process.programs(), process.start());
         let descriptors = &mut process.descriptors;
         descriptors.tick(*now, ended, thresholds);
         let (open, soft_limit) = (descriptors.open_now(), descriptors.soft_limit());
@@ -127,6 +137,7 @@ impl Engine {
             }
             let ends = !burst.ongoing && burst.summary.is_none();
             fd_burst::settle(burst, patterns);
+            stacks.ask(&mut burst.stacks, *now, |_| Some(alive));
             asks |= begins || ends;
         }
         // Nobody needs to be told of a look-up that is due as often as there is room for one.
@@ -225,6 +236,7 @@ impl Engine {
                 last_seen: leak.last,
                 ongoing: !leak.over,
                 lossy: self.losses.by_now(Family::Tcp) > leak.losses_before,
+                stacks: None,
                 finding: Finding::CloseWaitLeak(leak.describe()),
             };
             self.verdicts.tell(id, None, None, clock, who, telling);
@@ -242,6 +254,7 @@ impl Engine {
             key,
             descriptors,
             processes: &self.processes,
+            stacks: self.session.stacks.then_some(&self.stacks),
             losses: self.losses.by_now(Family::Fd),
             clock,
             verdicts: &mut self.verdicts,
@@ -330,6 +343,8 @@ struct DescriptorsTeller<'a> {
     key: ProcessKey,
     descriptors: &'a Descriptors,
     processes: &'a Processes,
+    /// Where stacks are asked for.
+    stacks: Option<&'a Stacks>,
     losses: u64,
     clock: Clock,
     verdicts: &'a mut Verdicts,
@@ -366,6 +381,7 @@ impl DescriptorsTeller<'_> {
                 processes: 1,
             },
             facts: [self.descriptors.looks(), 0, 0, 0, 0],
+            stacks: self.stacks.map_or(0, Stacks::version),
             ongoing: false,
             lossy,
         });
@@ -376,6 +392,7 @@ impl DescriptorsTeller<'_> {
             last_seen: burst.last.ts,
             ongoing: burst.ongoing,
             lossy,
+            stacks: self.stacks.map(|stacks| stacks.top(&burst.stacks)),
             finding: Finding::FdBurst(describe()),
         };
         let fds_now = self.descriptors.open_now();
@@ -435,6 +452,7 @@ impl DescriptorsTeller<'_> {
             last_seen: story.last_seen,
             ongoing: story.ongoing,
             lossy: story.lossy,
+            stacks: None,
             finding: finding(),
         };
         self.verdicts.tell(id, None, None, self.clock, who, telling);
@@ -455,6 +473,8 @@ fn identity_with(processes: &Processes, key: ProcessKey, thread: Option<(Tid, Co
 struct Teller<'a> {
     key: &'a GroupKey,
     processes: &'a Processes,
+    /// Where stacks are asked for.
+    stacks: Option<&'a Stacks>,
     losses: u64,
     clock: Clock,
     verdicts: &'a mut Verdicts,
@@ -474,6 +494,7 @@ impl Teller<'_> {
                 processes: tries.processes(),
             },
             facts,
+            stacks: self.stacks.map_or(0, Stacks::version),
             ongoing,
             lossy,
         });
@@ -484,6 +505,7 @@ impl Teller<'_> {
             last_seen: tries.last_seen,
             ongoing,
             lossy,
+            stacks: self.stacks.map(|stacks| stacks.top(&tries.stacks)),
             finding: finding(),
         };
         self.verdicts

@@ -159,6 +159,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
             pid: Pid(pid),
             tid: Tid(tid),
             thread: Comm::from(if tid == 0 { "" } else { "thread" }),
+            stack: None,
             body,
         })
     });

@@ -15,6 +15,7 @@ fn event(millis: u64, tid: u32, thread: &str, body: EventBody) -> Event {
         pid: Pid(4711),
         tid: Tid(tid),
         thread: Comm::from(thread),
+        stack: None,
         body,
     }
 }

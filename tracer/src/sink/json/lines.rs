@@ -67,6 +67,7 @@ pub(super) struct VerdictLine<'a> {
     pub(super) lossy: bool,
     pub(super) caused_by: &'a [u64],
     pub(super) led_to: &'a [u64],
+    pub(super) stacks: Option<Vec<StackObject<'a>>>,
     #[serde(flatten)]
     pub(super) finding: FindingFields<'a>,
 }
@@ -82,6 +83,14 @@ pub(super) enum FindingFields<'a> {
     FdLeak(FdLeakFields<'a>),
     CloseWaitLeak(CloseWaitLeakFields<'a>),
     PortExhaustion(Box<PortExhaustionFields<'a>>),
+}
+
+/// A user stack and how often it came.
+#[derive(Serialize)]
+pub(super) struct StackObject<'a> {
+    pub(super) count: u64,
+    pub(super) frames: &'a [Box<str>],
+    pub(super) missing: Option<&'static str>,
 }
 
 /// A parent's children of one name.

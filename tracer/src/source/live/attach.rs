@@ -21,6 +21,10 @@ use crate::model::{HookState, Pid, Selection};
 /// The kernel half, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
 
+/// User stacks that the kernel half keeps at most, a power of two: each takes a kilobyte. They are found
+/// by a hash alone, so of a thousand different ones every ninth or so already finds its place taken.
+const STACKS: u32 = 8_192;
+
 /// Which attach methods may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
@@ -44,6 +48,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Which attach methods may be used.
     pub method: Method,
+    /// Whether user stacks are taken.
+    pub stacks: bool,
     /// A random number, new for each run.
     pub sock_secret: u64,
     /// The collector's own pid, which is never traced.
@@ -182,6 +188,8 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
             is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_task_pt_regs)
                 .unwrap_or(false),
         ),
+        stacks: u8::from(options.stacks),
+        padding: [0; 7],
     };
     let mut ebpf = open(options, &config, &kernel)?;
     let mut tracing = options.method != Method::Kprobe;
@@ -226,6 +234,7 @@ fn open(options: &Options, config: &Config, kernel: &Kernel) -> Result<Ebpf, Att
         .override_global("CONFIG", config, true)
         .override_global("OFFSETS", &kernel.offsets, true)
         .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 })
         .load(OBJECT)
         .map_err(AttachError::Load)
 }

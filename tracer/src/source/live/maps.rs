@@ -2,12 +2,12 @@
 
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, StackTraceMap},
 };
 use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters};
 
 use super::AttachError;
-use crate::model::Pid;
+use crate::model::{Pid, StackId};
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, AttachError> {
     ebpf.take_map(name).ok_or(AttachError::Object(name))
@@ -42,6 +42,23 @@ impl StatsTable {
             }
         }
         Ok(by_kind)
+    }
+}
+
+/// The user stacks that the kernel half took.
+pub struct StackTable(StackTraceMap<MapData>);
+
+impl StackTable {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, AttachError> {
+        Ok(Self(StackTraceMap::try_from(take(ebpf, "STACKS")?)?))
+    }
+
+    /// A stack's addresses, the innermost first; none where there is no such stack.
+    pub fn addresses(&self, stack: StackId) -> Vec<u64> {
+        let Ok(stack) = self.0.get(&stack.0, 0) else {
+            return Vec::new();
+        };
+        stack.frames().iter().map(|frame| frame.ip).collect()
     }
 }
 

@@ -10,7 +10,7 @@ mod ring;
 
 pub use attach::{AttachError, Method, Options};
 pub use hooks::{HOOKS, Hook};
-pub use maps::ProcessTable;
+pub use maps::{ProcessTable, StackTable};
 pub use ring::{Batch, Drain};
 
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub struct Live {
     hooks: Vec<HookState>,
     stats: maps::StatsTable,
     processes: Arc<ProcessTable>,
+    stacks: Option<StackTable>,
 }
 
 impl Live {
@@ -39,6 +40,7 @@ impl Live {
         let ring = maps::take_ring(&mut loaded.ebpf)?;
         let stats = maps::StatsTable::take(&mut loaded.ebpf)?;
         let mut processes = ProcessTable::take(&mut loaded.ebpf)?;
+        let stacks = StackTable::take(&mut loaded.ebpf)?;
         // Until the last hook was there, some of what these count was seen and some was not.
         processes.clear();
         let drain = Drain::start(ring, clock).map_err(AttachError::Ring)?;
@@ -49,6 +51,7 @@ impl Live {
                 hooks: loaded.hooks,
                 stats,
                 processes: Arc::new(processes),
+                stacks: Some(stacks),
             },
             drain,
         ))
@@ -74,6 +77,11 @@ impl Live {
     /// The exact totals of each process, which other threads may read too.
     pub fn processes(&self) -> Arc<ProcessTable> {
         Arc::clone(&self.processes)
+    }
+
+    /// The user stacks, for whoever takes them first; none where they are not asked for.
+    pub fn take_stacks(&mut self) -> Option<StackTable> {
+        self.stacks.take()
     }
 
     /// What became of all events so far, but for what only the collector knows.

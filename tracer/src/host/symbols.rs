@@ -1,0 +1,200 @@
+//! Names the functions of a user stack while its process lives: from the symbol tables of the files that
+//! it has mapped, and from the perf map that a runtime wrote for the code that it made; never reads debug
+//! information, which would take seconds and hundreds of megabytes for a big program.
+
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use blazesym::{
+    normalize::{NormalizeOpts, Normalizer, UserMeta},
+    symbolize::{
+        Input, Sym, Symbolized, Symbolizer,
+        source::{Process, Source},
+    },
+};
+
+use crate::model::{FRAMES_MAX, Frame, Nanos, Pid};
+
+/// The longest text of a frame, in characters: a C++ name with its templates can have thousands.
+const FRAME_CHARS_MAX: usize = 256;
+
+/// The largest perf map that is read, in bytes. That of a big application server has some megabytes.
+const PERF_MAP_BYTES_MAX: u64 = 64 << 20;
+
+/// What stands where the end of a text did not fit.
+const ELLIPSIS: char = '…';
+
+thread_local! {
+    /// The symbols of the process that was asked about last: mostly the next question is about the same,
+    /// and what is kept stays bounded. It cannot pass between threads.
+    static LAST: RefCell<Option<(Pid, Option<Nanos>, Symbolizer)>> = const { RefCell::new(None) };
+}
+
+/// The frames at these addresses of a process, the innermost first; none where it is gone. `start` tells
+/// it from others with its pid, `ns_pid` is its number in its own pid namespace.
+pub(super) fn frames(pid: Pid, start: Option<Nanos>, ns_pid: u32, addresses: &[u64]) -> Vec<Frame> {
+    // All but the first return to behind a call, which may be the begin of the next function.
+    let calls: Vec<u64> = addresses
+        .iter()
+        .take(FRAMES_MAX)
+        .enumerate()
+        .map(|(depth, address)| address.saturating_sub(u64::from(depth > 0)))
+        .collect();
+    LAST.with_borrow_mut(|last| {
+        let symbolizer = match last {
+            Some((known, since, symbolizer)) if (*known, *since) == (pid, start) => symbolizer,
+            _ => {
+                let fresh = Symbolizer::builder().enable_code_info(false).build();
+                &mut last.insert((pid, start, fresh)).2
+            }
+        };
+        named(symbolizer, pid, ns_pid, &calls)
+    })
+}
+
+fn named(symbolizer: &Symbolizer, pid: Pid, ns_pid: u32, calls: &[u64]) -> Vec<Frame> {
+    let source = Source::Process(Process {
+        debug_syms: false,
+        perf_map: has_perf_map(pid, ns_pid),
+        ..Process::new(pid.0.into())
+    });
+    let symbols = match symbolizer.symbolize(&source, Input::AbsAddr(calls)) {
+        Ok(symbols) => symbols,
+        Err(error) => {
+            log::debug!("the stack of process {pid} is not named: {error:#}");
+            return Vec::new();
+        }
+    };
+    let places = places(pid, calls);
+    calls
+        .iter()
+        .zip(symbols)
+        .enumerate()
+        .map(|(depth, (call, symbol))| {
+            let (text, is_named) = match &symbol {
+                Symbolized::Sym(symbol) => (function(symbol), true),
+                Symbolized::Unknown(_) => match places.get(depth).and_then(Option::as_ref) {
+                    Some((file, offset)) => (format!("{}+{offset:#x}", file_name(file)), false),
+                    None => (format!("{call:#x}"), false),
+                },
+            };
+            Frame {
+                text: shortened(text),
+                is_named,
+            }
+        })
+        .collect()
+}
+
+/// A function and its file, such as `connect (libc.so.6)`; what a runtime made is in no file.
+fn function(symbol: &Sym<'_>) -> String {
+    let file = symbol.module.as_deref().map(Path::new);
+    match file.filter(|file| !is_perf_map(file)) {
+        Some(file) => format!("{} ({})", symbol.name, file_name(file)),
+        None => symbol.name.clone().into_owned(),
+    }
+}
+
+fn is_perf_map(file: &Path) -> bool {
+    let name = file_name(file);
+    name.starts_with("perf-") && file.extension() == Some(OsStr::new("map"))
+}
+
+fn file_name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(FRAME_CHARS_MAX) {
+        text.truncate(end);
+        text.push(ELLIPSIS);
+    }
+    text
+}
+
+/// The file that each address lies in, with the offset in it; `None` for code that is in no file.
+fn places(pid: Pid, calls: &[u64]) -> Vec<Option<(PathBuf, u64)>> {
+    let normalizer = Normalizer::builder().enable_build_ids(false).build();
+    let options = NormalizeOpts {
+        map_files: false,
+        ..NormalizeOpts::default()
+    };
+    let Ok(found) = normalizer.normalize_user_addrs_opts(pid.0.into(), calls, &options) else {
+        return Vec::new();
+    };
+    found
+        .outputs
+        .iter()
+        .map(|(offset, place)| match found.meta.get(*place)? {
+            UserMeta::Elf(elf) => Some((elf.path.clone(), *offset)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether the process has a perf map that is safe to read: a file of its own user or of root, not a
+/// link or a pipe that it put there.
+fn has_perf_map(pid: Pid, ns_pid: u32) -> bool {
+    let path = format!("/proc/{pid}/root/tmp/perf-{ns_pid}.map");
+    let Ok(map) = fs::symlink_metadata(path) else {
+        return false;
+    };
+    let owner = fs::metadata(format!("/proc/{pid}")).map(|process| process.uid());
+    let is_owners = map.uid() == 0 || owner.is_ok_and(|owner| owner == map.uid());
+    map.is_file() && map.len() <= PERF_MAP_BYTES_MAX && is_owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_of_this_program_is_named_with_its_file() {
+        let here = a_function_of_this_program_is_named_with_its_file as *const () as u64;
+        let own = std::process::id();
+        let frames = frames(Pid(own), None, own, &[here, here + 1, 1]);
+        let exe = std::env::current_exe().unwrap();
+        let name = concat!(
+            module_path!(),
+            "::a_function_of_this_program_is_named_with_its_file"
+        );
+        let expected = Frame {
+            text: format!("{name} ({})", file_name(&exe)),
+            is_named: true,
+        };
+        assert_eq!(frames[0], expected);
+        // The call before the return address.
+        assert_eq!(frames[1], expected);
+        let nowhere = Frame {
+            text: "0x0".to_owned(),
+            is_named: false,
+        };
+        assert_eq!(frames[2], nowhere);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_frames() {
+        // Beyond the kernel's largest pid (`PID_MAX_LIMIT`, 2^22).
+        assert_eq!(frames(Pid(1 << 23), None, 1 << 23, &[4096]), []);
+    }
+
+    #[test]
+    fn code_that_a_runtime_made_is_in_no_file() {
+        assert!(is_perf_map(Path::new("/proc/7/root/tmp/perf-7.map")));
+        assert!(!is_perf_map(Path::new("/usr/lib/perf-tools.so")));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_letters() {
+        let long = shortened("é".repeat(300));
+        assert_eq!(long.chars().count(), FRAME_CHARS_MAX + 1);
+        assert!(long.ends_with("é…"));
+        assert_eq!(shortened("connect".to_owned()), "connect");
+    }
+}
