@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::command::run_shown;
 use crate::setup::{Kernel, MATRIX};
 use crate::vm::{Finished, Output, Vm};
 use crate::{build, setup, workspace};
@@ -24,6 +25,9 @@ pub const STEP: &str = "kernel";
 /// the package beside it.
 const PACKAGE: &str = "tracer-tests";
 const TARGET: &str = "kernel";
+
+/// The programs that the tests watch.
+const WORKLOAD: &str = "workload";
 
 /// How many machines run at a time: emulated processors share this machine's.
 const AT_A_TIME: usize = 2;
@@ -134,6 +138,23 @@ fn build_tests(folder: &Path) -> Result<()> {
         fs::copy(&path, folder.join(name))
             .with_context(|| format!("cannot copy {}", path.display()))?;
     }
+    build_workload_with_frames(folder)
+}
+
+/// Builds the programs once more, with frame pointers, by which the kernel walks a stack. Their own code
+/// alone: the standard library keeps them anyway.
+fn build_workload_with_frames(folder: &Path) -> Result<()> {
+    let mut cargo = workspace::cargo("rustc");
+    cargo.args(["--quiet", "--package", PACKAGE, "--bin", WORKLOAD]);
+    let target = workspace::make_static(&mut cargo);
+    cargo.args(["--", "-C", "force-frame-pointers=yes"]);
+    run_shown(&mut cargo)?;
+    let path = workspace::target()
+        .join(target)
+        .join("debug")
+        .join(WORKLOAD);
+    fs::copy(&path, folder.join(WORKLOAD))
+        .with_context(|| format!("cannot copy {}", path.display()))?;
     Ok(())
 }
 

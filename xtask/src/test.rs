@@ -112,6 +112,7 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
         for scenario in [
             &demo::ZOOKEEPER,
             &demo::TOMCAT_JARS,
+            &demo::STACKS,
             &demo::HEALTHY,
             &demo::PROMETHEUS,
         ] {

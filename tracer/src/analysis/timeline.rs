@@ -11,7 +11,7 @@ use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
 use crate::model::{
     Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, HostFact, Input,
     Nanos, Netns, Path, PathForm, Pid, ProcessSeen, Session, SockId, SocketRow, TcpAction,
-    TcpEvent, TcpState, Tid, TimeWaitListing,
+    TcpEvent, TcpState, Tid, TimeWaitListing, UserStack,
 };
 
 use super::{
@@ -61,6 +61,8 @@ pub(super) struct Timeline {
     pub(super) has_cookies: bool,
     /// Of the processes that are introduced.
     pub(super) hostname: &'static str,
+    /// The stack that threads act with.
+    pub(super) stack: Option<UserStack>,
     socks: HashMap<u64, Sock>,
     counters: HashMap<u32, ProcessCounters>,
 }
@@ -81,6 +83,7 @@ impl Timeline {
             next_cookie: 1,
             has_cookies: true,
             hostname: "",
+            stack: None,
             socks: HashMap::new(),
             counters: HashMap::new(),
         };
@@ -121,7 +124,7 @@ impl Timeline {
             pid: Pid(by.map_or(0, |who| who.pid)),
             tid: Tid(by.map_or(0, |who| who.tid)),
             thread: Comm::from(thread),
-            stack: None,
+            stack: self.stack.filter(|_| is_actor),
             body,
         }))
     }

@@ -540,3 +540,39 @@ fn processes_remembered_of_a_namespace_are_bounded() {
         },
     );
 }
+
+#[test]
+fn a_stack_is_looked_up_of_the_process_that_was_asked_about() {
+    let frame = Frame {
+        text: "connect (libc.so.6)".to_owned(),
+        is_named: true,
+    };
+    let mut world = FakeWorld::default();
+    world
+        .frames
+        .insert((Pid(5), StackId(3)), vec![frame.clone()]);
+    let asked = |pid| Request::Stack {
+        pid,
+        start: Some(START),
+        stack: StackId(3),
+    };
+    let inputs = told(
+        world,
+        Options::default(),
+        |_| None,
+        |worker| {
+            worker.answer(asked(Pid(5)));
+            worker.answer(asked(Pid(6)));
+        },
+    );
+    let fact = |pid, frames| {
+        let fact = StackFact {
+            pid,
+            start: Some(START),
+            stack: StackId(3),
+            frames,
+        };
+        Input::Host(NOW, HostFact::Stack(Box::new(fact)))
+    };
+    assert_eq!(inputs, [fact(Pid(5), vec![frame]), fact(Pid(6), vec![])]);
+}

@@ -13,7 +13,7 @@ use std::{
 use blazesym::{
     normalize::{NormalizeOpts, Normalizer, UserMeta},
     symbolize::{
-        Input, Sym, Symbolized, Symbolizer,
+        Input, Reason, Sym, Symbolized, Symbolizer,
         source::{Process, Source},
     },
 };
@@ -75,6 +75,10 @@ fn named(symbolizer: &Symbolizer, pid: Pid, ns_pid: u32, calls: &[u64]) -> Vec<F
         .iter()
         .zip(symbols)
         .enumerate()
+        .take_while(|(depth, (_, symbol))| {
+            // Code without frame pointers keeps anything in their register: there the chain ends.
+            *depth == 0 || !matches!(symbol, Symbolized::Unknown(Reason::Unmapped))
+        })
         .map(|(depth, (call, symbol))| {
             let (text, is_named) = match &symbol {
                 Symbolized::Sym(symbol) => (function(symbol), true),
@@ -171,11 +175,11 @@ mod tests {
         assert_eq!(frames[0], expected);
         // The call before the return address.
         assert_eq!(frames[1], expected);
-        let nowhere = Frame {
-            text: "0x0".to_owned(),
-            is_named: false,
-        };
-        assert_eq!(frames[2], nowhere);
+        assert_eq!(
+            frames.len(),
+            2,
+            "where nothing is mapped, the chain has ended"
+        );
     }
 
     #[test]

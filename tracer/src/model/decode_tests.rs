@@ -507,3 +507,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stack_has_a_number_or_a_reason() {
+    let told = |stack| {
+        let mut record = sample::tcp(EventKind::TcpConnect);
+        record.header.stack = stack;
+        decode(&sample::bytes(&record, &[])).unwrap().stack
+    };
+    assert_eq!(told(0), None);
+    assert_eq!(told(1), Some(UserStack::Taken(StackId(0))));
+    assert_eq!(told(8_192), Some(UserStack::Taken(StackId(8_191))));
+    // EEXIST: another stack has its place in the kernel's table.
+    assert_eq!(told(-17), Some(UserStack::Missing(17)));
+    assert_eq!(told(i32::MIN), Some(UserStack::Missing(i32::MAX)));
+}

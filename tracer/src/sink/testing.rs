@@ -9,7 +9,7 @@ use tracer_common::{EventKind, EventStats, Role};
 use crate::{
     analysis::report::{
         Attribution, Closer, Connections, Evicted, FailingConnects, FdBurst, Finding, Identity,
-        ProcessRow, Report, Spread, TimeWaitRow, Verdict,
+        ProcessRow, Report, Spread, StackCount, StackState, TimeWaitRow, Verdict,
     },
     model::{Ancestor, Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
@@ -63,6 +63,7 @@ pub(super) fn session() -> Session {
             pids: vec![Pid(4711)],
             ..Selection::default()
         },
+        stacks: false,
         hooks: vec![HookState {
             hook: "tcp_connect".into(),
             attached: Some("fentry".into()),
@@ -147,9 +148,28 @@ fn verdict(id: u64, who: Identity, finding: Finding) -> Verdict {
     }
 }
 
+/// The stack of a client that was written in Java.
+fn stacks(count: u64) -> Option<Vec<StackCount>> {
+    let frames = [
+        "__connect (libc.so.6)",
+        "Java_sun_nio_ch_Net_connect0 (libnio.so)",
+        "void org.apache.zookeeper.ClientCnxn$SendThread.run()",
+    ];
+    let row = |count, frames: &[&str], state| StackCount {
+        count,
+        frames: frames.iter().map(|frame| (*frame).into()).collect(),
+        state,
+    };
+    Some(vec![
+        row(count, &frames, StackState::Whole),
+        row(1, &["libnative.so+0x1bed"], StackState::NoFramePointers),
+        row(1, &[], StackState::NoRoom),
+    ])
+}
+
 /// The first incident, on the client's host.
 pub(super) fn flapping() -> Verdict {
-    verdict(
+    let plain = verdict(
         3,
         tomcat(),
         Finding::Flapping(Connections {
@@ -175,7 +195,11 @@ pub(super) fn flapping() -> Verdict {
             failed: 4,
             time_wait_now: 31,
         }),
-    )
+    );
+    Verdict {
+        stacks: stacks(35),
+        ..plain
+    }
 }
 
 /// The first incident, on the server's host.
@@ -210,6 +234,7 @@ pub(super) fn flapping_server() -> Verdict {
 /// A script without a pool, over several addresses, that has ended.
 pub(super) fn churn() -> Verdict {
     Verdict {
+        stacks: stacks(590),
         update: 6,
         ongoing: false,
         ..verdict(
@@ -272,7 +297,7 @@ pub(super) fn flapping_children() -> Verdict {
 
 /// A server that is not there, and a call that was given up.
 pub(super) fn failing_connects() -> Verdict {
-    verdict(
+    let plain = verdict(
         6,
         tomcat(),
         Finding::FailingConnects(FailingConnects {
@@ -284,12 +309,17 @@ pub(super) fn failing_connects() -> Verdict {
             period: Some(spread(1_700, 2_000, 900, 2_000)),
             errnos: BTreeMap::from([(0, 1), (111, 12)]),
         }),
-    )
+    );
+    Verdict {
+        stacks: stacks(11),
+        ..plain
+    }
 }
 
 /// The second incident.
 pub(super) fn fd_burst() -> Verdict {
     Verdict {
+        stacks: stacks(228),
         last_seen: at(8_200),
         ongoing: false,
         ..verdict(

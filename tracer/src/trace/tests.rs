@@ -31,6 +31,7 @@ fn head() -> Head {
                 tcp: true,
                 fds: false,
             },
+            stacks: false,
             hooks: vec![HookState {
                 hook: "tcp_connect".to_owned(),
                 attached: Some("fentry".to_owned()),

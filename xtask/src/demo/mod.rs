@@ -20,7 +20,7 @@ use crate::progress::found;
 use crate::setup::{self, Kernel};
 use crate::vm::{Output, Vm};
 use crate::{build, workspace};
-pub use real::{HEALTHY, PROMETHEUS, Scenario, TOMCAT_JARS, ZOOKEEPER};
+pub use real::{HEALTHY, PROMETHEUS, STACKS, Scenario, TOMCAT_JARS, ZOOKEEPER};
 
 /// How the scripts talk.
 const SAY: &str = include_str!("say.sh");
@@ -70,6 +70,8 @@ enum Shown {
     Zookeeper,
     /// The second one with the real Tomcat and Redis, in a virtual machine: some minutes.
     Tomcat,
+    /// Which Java method flaps, in a virtual machine: some minutes.
+    Stacks,
     /// Real programs that do a lot and nothing wrong, in a virtual machine: some minutes.
     Healthy,
     /// Prometheus reads the metrics of `tracer serve`, in a virtual machine: some minutes.
@@ -122,6 +124,7 @@ fn show(arguments: &Arguments) -> Result<()> {
         Shown::Workloads => None,
         Shown::Zookeeper => Some(&ZOOKEEPER),
         Shown::Tomcat => Some(&TOMCAT_JARS),
+        Shown::Stacks => Some(&STACKS),
         Shown::Healthy => Some(&HEALTHY),
         Shown::Prometheus => Some(&PROMETHEUS),
     };

@@ -64,8 +64,9 @@ const DUMP: &str = "dump.jsonl";
 /// The file with the alerts that fired.
 const ALERTS: &str = "alerts.jsonl";
 
-/// The container of the application that misbehaves, in both scenarios, as its script calls it.
+/// The container of the application that misbehaves, as its scenario's script calls it.
 const ZOOKEEPER_SHOP: &str = "5409b0a4d1c2e3f4a5b6c7d8e9f0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8";
+const STACKS_SHOP: &str = "57ac5000112233445566778899aabbccddeeff00112233445566778899aabbcc";
 const TOMCAT: &str = "70a3ca7000112233445566778899aabbccddeeff00112233445566778899aabb";
 
 /// The first incident.
@@ -161,6 +162,42 @@ pub const TOMCAT_JARS: Scenario = Scenario {
         },
     ],
 };
+
+/// Which code does it.
+pub const STACKS: Scenario = Scenario {
+    name: "stacks",
+    story: "a real JVM flaps, and tracer names the Java methods that do it",
+    script: include_str!("stacks.sh"),
+    java: Some(("Reconnect", include_str!("java/Reconnect.java"), ".")),
+    is_true: |line| line["rport"] == 6379 || line["lport"] == 6379,
+    findings: &[Finding {
+        what: "the JVM's native and Java functions, from the connect outwards",
+        file: WATCH,
+        is: |line| {
+            line["verdict"] == "flapping"
+                && line["container"] == STACKS_SHOP
+                && line["thread"] == "Reconnect"
+                && has_frames(
+                    &line["stacks"][0],
+                    &[
+                        "(libnet.so)",
+                        "Reconnect.tryOnce",
+                        "Reconnect.keepTrying",
+                        "(libjvm.so)",
+                    ],
+                )
+        },
+    }],
+};
+
+/// Whether a stack has frames in which these words occur, in this order.
+fn has_frames(stack: &Value, words: &[&str]) -> bool {
+    let frames = stack["frames"].as_array().into_iter().flatten();
+    let mut frames = frames.filter_map(Value::as_str);
+    words
+        .iter()
+        .all(|word| frames.any(|frame| frame.contains(word)))
+}
 
 /// Programs that do a lot, and nothing wrong.
 pub const HEALTHY: Scenario = Scenario {

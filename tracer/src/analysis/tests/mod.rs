@@ -16,4 +16,5 @@ mod near_limit;
 mod ports;
 mod properties;
 mod relooks;
+mod stacks;
 mod time_wait;
