@@ -18,8 +18,8 @@ use super::{
     world::{NetnsState, World},
 };
 use crate::model::{
-    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow, StackFact, StackId,
-    TimeWaitListing, is_same_start,
+    DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow,
+    StackFact, StackId, TimeWaitListing, is_same_start,
 };
 
 /// How often a descriptor table is counted until the kernel half's count stands still meanwhile.
