@@ -23,7 +23,7 @@ pub(super) struct Stack {
     pub(super) process: ProcessKey,
     /// How many programs the process had replaced by then.
     pub(super) program: u32,
-    pub(super) stack: UserStack,
+    pub(super) user: UserStack,
 }
 
 impl Stack {
@@ -31,7 +31,7 @@ impl Stack {
     pub(super) fn of(processes: &Processes, process: ProcessKey, event: &Event) -> Option<Self> {
         Some(Self {
             process,
-            stack: event.stack?,
+            user: event.stack?,
             program: processes.get(process)?.programs(),
         })
     }
@@ -157,7 +157,7 @@ impl Stacks {
             .into_iter()
             .take(limits::STACKS_ASKED)
         {
-            let UserStack::Taken(id) = stack.stack else {
+            let UserStack::Taken(id) = stack.user else {
                 continue;
             };
             let is_complete = self
@@ -209,7 +209,7 @@ impl Stacks {
     }
 
     fn describe(&self, stack: Stack) -> (Arc<[Box<str>]>, StackState) {
-        let id = match stack.stack {
+        let id = match stack.user {
             UserStack::Taken(id) => id,
             UserStack::Missing(errno) if NO_ROOM.contains(&errno) => {
                 return (Arc::default(), StackState::NoRoom);

@@ -6,6 +6,7 @@ pub mod lookup;
 pub mod netns;
 pub mod own;
 pub mod owners;
+mod perf_map;
 pub mod ports;
 pub mod procfs;
 pub mod session;

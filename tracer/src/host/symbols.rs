@@ -4,9 +4,6 @@
 
 use std::{
     cell::RefCell,
-    ffi::OsStr,
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -18,13 +15,11 @@ use blazesym::{
     },
 };
 
+use super::perf_map;
 use crate::model::{FRAMES_MAX, Frame, Nanos, Pid};
 
 /// The longest text of a frame, in characters: a C++ name with its templates can have thousands.
 const FRAME_CHARS_MAX: usize = 256;
-
-/// The largest perf map that is read, in bytes. That of a big application server has some megabytes.
-const PERF_MAP_BYTES_MAX: u64 = 64 << 20;
 
 /// What stands where the end of a text did not fit.
 const ELLIPSIS: char = '…';
@@ -60,7 +55,8 @@ pub(super) fn frames(pid: Pid, start: Option<Nanos>, ns_pid: u32, addresses: &[u
 fn named(symbolizer: &Symbolizer, pid: Pid, ns_pid: u32, calls: &[u64]) -> Vec<Frame> {
     let source = Source::Process(Process {
         debug_syms: false,
-        perf_map: has_perf_map(pid, ns_pid),
+        // See `perf_map`.
+        perf_map: false,
         ..Process::new(pid.0.into())
     });
     let symbols = match symbolizer.symbolize(&source, Input::AbsAddr(calls)) {
@@ -71,6 +67,7 @@ fn named(symbolizer: &Symbolizer, pid: Pid, ns_pid: u32, calls: &[u64]) -> Vec<F
         }
     };
     let places = places(pid, calls);
+    let mut compiled = perf_map::names(pid, ns_pid, calls);
     calls
         .iter()
         .zip(symbols)
@@ -84,7 +81,11 @@ fn named(symbolizer: &Symbolizer, pid: Pid, ns_pid: u32, calls: &[u64]) -> Vec<F
                 Symbolized::Sym(symbol) => (function(symbol), true),
                 Symbolized::Unknown(_) => match places.get(depth).and_then(Option::as_ref) {
                     Some((file, offset)) => (format!("{}+{offset:#x}", file_name(file)), false),
-                    None => (format!("{call:#x}"), false),
+                    // What a runtime made is in no file.
+                    None => match compiled.get_mut(depth).and_then(Option::take) {
+                        Some(name) => (name, true),
+                        None => (format!("{call:#x}"), false),
+                    },
                 },
             };
             Frame {
@@ -95,18 +96,12 @@ fn named(symbolizer: &Symbolizer, pid: Pid, ns_pid: u32, calls: &[u64]) -> Vec<F
         .collect()
 }
 
-/// A function and its file, such as `connect (libc.so.6)`; what a runtime made is in no file.
+/// A function and its file, such as `connect (libc.so.6)`.
 fn function(symbol: &Sym<'_>) -> String {
-    let file = symbol.module.as_deref().map(Path::new);
-    match file.filter(|file| !is_perf_map(file)) {
+    match symbol.module.as_deref().map(Path::new) {
         Some(file) => format!("{} ({})", symbol.name, file_name(file)),
         None => symbol.name.clone().into_owned(),
     }
-}
-
-fn is_perf_map(file: &Path) -> bool {
-    let name = file_name(file);
-    name.starts_with("perf-") && file.extension() == Some(OsStr::new("map"))
 }
 
 fn file_name(file: &Path) -> String {
@@ -142,18 +137,6 @@ fn places(pid: Pid, calls: &[u64]) -> Vec<Option<(PathBuf, u64)>> {
         .collect()
 }
 
-/// Whether the process has a perf map that is safe to read: a file of its own user or of root, not a
-/// link or a pipe that it put there.
-fn has_perf_map(pid: Pid, ns_pid: u32) -> bool {
-    let path = format!("/proc/{pid}/root/tmp/perf-{ns_pid}.map");
-    let Ok(map) = fs::symlink_metadata(path) else {
-        return false;
-    };
-    let owner = fs::metadata(format!("/proc/{pid}")).map(|process| process.uid());
-    let is_owners = map.uid() == 0 || owner.is_ok_and(|owner| owner == map.uid());
-    map.is_file() && map.len() <= PERF_MAP_BYTES_MAX && is_owners
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,12 +169,6 @@ mod tests {
     fn a_process_that_is_gone_has_no_frames() {
         // Beyond the kernel's largest pid (`PID_MAX_LIMIT`, 2^22).
         assert_eq!(frames(Pid(1 << 23), None, 1 << 23, &[4096]), []);
-    }
-
-    #[test]
-    fn code_that_a_runtime_made_is_in_no_file() {
-        assert!(is_perf_map(Path::new("/proc/7/root/tmp/perf-7.map")));
-        assert!(!is_perf_map(Path::new("/usr/lib/perf-tools.so")));
     }
 
     #[test]

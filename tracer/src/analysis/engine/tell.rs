@@ -87,6 +87,7 @@ impl Engine {
         let mut wanted = Vec::new();
         for key in &busy {
             self.advance_descriptors(*key, &mut wanted);
+            self.ask_for_stacks(*key);
         }
         for key in &busy {
             self.tell_process(*key);
@@ -104,6 +105,17 @@ impl Engine {
         });
     }
 
+    /// Asks for the stacks of a process's bursts.
+    fn ask_for_stacks(&mut self, key: ProcessKey) {
+        if let Some(process) = self.processes.get_mut(key) {
+            let alive = (process.programs(), process.start());
+            for burst in process.descriptors.bursts_mut() {
+                let stacks = &mut burst.stacks;
+                self.stacks.ask(stacks, self.now, |_| Some(alive));
+            }
+        }
+    }
+
     /// Lets time pass for a process's descriptors, numbers the verdicts that begin, and settles what
     /// they are told by.
     fn advance_descriptors(&mut self, key: ProcessKey, wanted: &mut Vec<Pid>) {
@@ -113,7 +125,6 @@ impl Engine {
             verdicts,
             losses,
             patterns,
-            stacks,
             thresholds,
             now,
             ..
@@ -124,7 +135,6 @@ impl Engine {
         let ended = process.end();
         let exhausted = process.descriptors.exhaustion();
         let counters = exhausted.and_then(|_| process.counters()).copied();
-        let alive = (process.programs(), process.start());
         let descriptors = &mut process.descriptors;
         descriptors.tick(*now, ended, thresholds);
         let (open, soft_limit) = (descriptors.open_now(), descriptors.soft_limit());
@@ -137,7 +147,6 @@ impl Engine {
             }
             let ends = !burst.ongoing && burst.summary.is_none();
             fd_burst::settle(burst, patterns);
-            stacks.ask(&mut burst.stacks, *now, |_| Some(alive));
             asks |= begins || ends;
         }
         // Nobody needs to be told of a look-up that is due as often as there is room for one.
