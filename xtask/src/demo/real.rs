@@ -180,9 +180,9 @@ pub const STACKS: Scenario = Scenario {
                 && has_frames(
                     &line["stacks"][0],
                     &[
-                        "(libnet.so)",
+                        "connect (libc.so.6)",
                         "Reconnect.tryOnce",
-                        "Reconnect.keepTrying",
+                        "Reconnect.lambda",
                         "(libjvm.so)",
                     ],
                 )
