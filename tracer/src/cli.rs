@@ -323,13 +323,10 @@ pub struct CostArgs {
     /// Size of the buffer between kernel and tracer in bytes, K or M: a power of two
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = ring_bytes)]
     pub ring_size: u32,
-    /// Take the user stacks of connects and opened files, and tell the most frequent of each verdict
+    /// Tell the most frequent user stacks of a verdict's connects or opened files
     ///
-    /// The kernel follows frame pointers: programs built without them (as many C libraries are) show
-    /// one frame or a few. For Java's own frames start the JVM with -XX:+PreserveFramePointer, and run
-    /// `jcmd PID Compiler.perfmap` while tracer watches. Functions are named while the process lives.
-    /// It takes 9 MB of kernel memory more, and some microseconds for each connect and each opened file
-    /// that is told with its path.
+    /// Needs frame pointers; of Java a JVM with -XX:+PreserveFramePointer, and `jcmd PID Compiler.perfmap`
+    /// meanwhile. Costs 9 MB of kernel memory, and some microseconds for each connect and open
     #[arg(long)]
     pub stacks: bool,
 }
