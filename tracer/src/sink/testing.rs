@@ -149,7 +149,7 @@ fn verdict(id: u64, who: Identity, finding: Finding) -> Verdict {
 }
 
 /// The stack of a client that was written in Java.
-fn stacks(count: u64) -> Option<Vec<StackCount>> {
+fn stacks(count: u64) -> Vec<StackCount> {
     let frames = [
         "__connect (libc.so.6)",
         "Java_sun_nio_ch_Net_connect0 (libnio.so)",
@@ -160,11 +160,11 @@ fn stacks(count: u64) -> Option<Vec<StackCount>> {
         frames: frames.iter().map(|frame| (*frame).into()).collect(),
         state,
     };
-    Some(vec![
+    vec![
         row(count, &frames, StackState::Whole),
         row(1, &["libnative.so+0x1bed"], StackState::NoFramePointers),
         row(1, &[], StackState::NoRoom),
-    ])
+    ]
 }
 
 /// The first incident, on the client's host.
@@ -197,7 +197,7 @@ pub(super) fn flapping() -> Verdict {
         }),
     );
     Verdict {
-        stacks: stacks(35),
+        stacks: Some(stacks(35)),
         ..plain
     }
 }
@@ -234,7 +234,7 @@ pub(super) fn flapping_server() -> Verdict {
 /// A script without a pool, over several addresses, that has ended.
 pub(super) fn churn() -> Verdict {
     Verdict {
-        stacks: stacks(590),
+        stacks: Some(stacks(590)),
         update: 6,
         ongoing: false,
         ..verdict(
@@ -311,7 +311,7 @@ pub(super) fn failing_connects() -> Verdict {
         }),
     );
     Verdict {
-        stacks: stacks(11),
+        stacks: Some(stacks(11)),
         ..plain
     }
 }
@@ -319,7 +319,7 @@ pub(super) fn failing_connects() -> Verdict {
 /// The second incident.
 pub(super) fn fd_burst() -> Verdict {
     Verdict {
-        stacks: stacks(228),
+        stacks: Some(stacks(228)),
         last_seen: at(8_200),
         ongoing: false,
         ..verdict(
