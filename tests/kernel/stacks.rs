@@ -49,16 +49,11 @@ fn watch(log: &Log, how: &str) -> Result<Watched> {
     // They stay until they are let go on: their functions are named while they live.
     flap.until("done")?;
     fail.until("done")?;
-    let (of_flap, of_fail, of_burst) = (flap.pid(), fail.pid(), burst.pid());
-    let run = tracer.interrupt()?;
-    for mut workload in [flap, fail, burst] {
-        workload.act()?;
-    }
     Ok(Watched {
-        run,
-        flap: of_flap,
-        fail: of_fail,
-        burst: of_burst,
+        run: tracer.interrupt()?,
+        flap: flap.pid(),
+        fail: fail.pid(),
+        burst: burst.pid(),
     })
 }
 
