@@ -6,6 +6,8 @@ use tracer_common::Role;
 
 use crate::model::{Ancestor, Comm, Endpoint, Losses, Nanos, Netns, Pid, PortRange, Session, Tid};
 
+pub use super::stacks::{StackCount, StackState};
+
 /// All that is known at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -127,52 +129,6 @@ pub struct Verdict {
     pub stacks: Option<Vec<StackCount>>,
     /// What was found.
     pub finding: Finding,
-}
-
-/// A user stack, and how often it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StackCount {
-    /// How often.
-    pub count: u64,
-    /// Its frames, the innermost first.
-    pub frames: Arc<[Box<str>]>,
-    /// Whether that is all of it, or what is missing.
-    pub state: StackState,
-}
-
-/// How much of a stack is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StackState {
-    /// As far as the chain of frame pointers leads.
-    Whole,
-    /// It is deeper than the kernel takes: the outermost frames are missing.
-    Cut,
-    /// There is one frame only: that code keeps no frame pointers.
-    NoFramePointers,
-    /// Nobody has looked yet what it is.
-    NotLookedUp,
-    /// The process had ended before anybody could look.
-    ProcessEnded,
-    /// The kernel's table of stacks had no room for it.
-    NoRoom,
-    /// The kernel could not read it.
-    Unreadable,
-}
-
-impl StackState {
-    /// The name in JSON; `None` where nothing is missing.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Whole => None,
-            Self::Cut => Some("cut"),
-            Self::NoFramePointers => Some("no_frame_pointers"),
-            Self::NotLookedUp => Some("not_looked_up"),
-            Self::ProcessEnded => Some("process_ended"),
-            Self::NoRoom => Some("no_room"),
-            Self::Unreadable => Some("unreadable"),
-        }
-    }
 }
 
 /// What was found.
