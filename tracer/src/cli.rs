@@ -326,7 +326,7 @@ pub struct CostArgs {
     /// Tell the most frequent user stacks of a verdict's connects or opened files
     ///
     /// Needs frame pointers; of Java a JVM with -XX:+PreserveFramePointer, and `jcmd PID Compiler.perfmap`
-    /// meanwhile. Costs 9 MB of kernel memory, and some microseconds for each connect and open
+    /// meanwhile. Costs 9 MB of kernel memory, and a walk of the stack for each connect and open
     #[arg(long)]
     pub stacks: bool,
 }
