@@ -8,7 +8,12 @@ use tracer_common::Role;
 
 use crate::model::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, TcpAction, TcpEvent, TcpState, Tid};
 
-use super::{history::Seq, process::ProcessKey, report::Closer, stacks::Stack};
+use super::{
+    history::Seq,
+    process::ProcessKey,
+    report::{Closer, Identity},
+    stacks::Stack,
+};
 
 /// Who connected or accepted, as it was then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,17 @@ impl Owner {
             tid: self.tid,
             thread: self.thread,
             is_other_process: self.process != opener.process,
+        }
+    }
+}
+
+impl Identity {
+    /// The same, with the thread that made a connection.
+    pub(super) fn of_thread(self, owner: &Owner) -> Self {
+        Self {
+            tid: (owner.tid.0 != 0).then_some(owner.tid),
+            thread: (!owner.thread.is_empty()).then(|| owner.thread.to_string()),
+            ..self
         }
     }
 }

@@ -42,7 +42,7 @@ impl ProcessKey {
 /// One process.
 #[derive(Debug)]
 pub(super) struct Process {
-    start: Option<Nanos>,
+    pub(super) start: Option<Nanos>,
     ns_pid: Option<u32>,
     comm: Option<String>,
     /// The name as the kernel has it, for a parent's group of children.
@@ -69,18 +69,7 @@ pub(super) struct Process {
     /// How often it was told anew who it is.
     changes: u32,
     /// How many programs it has replaced.
-    programs: u32,
-}
-
-impl Identity {
-    /// The same, with the thread that made a connection.
-    pub(super) fn of_thread(self, owner: &Owner) -> Self {
-        Self {
-            tid: (owner.tid.0 != 0).then_some(owner.tid),
-            thread: (!owner.thread.is_empty()).then(|| owner.thread.to_string()),
-            ..self
-        }
-    }
+    pub(super) programs: u32,
 }
 
 /// What single events told, for totals newer than the last counters.
@@ -127,16 +116,6 @@ impl Process {
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_some()
-    }
-
-    /// When it started, where that is known.
-    pub(super) const fn start(&self) -> Option<Nanos> {
-        self.start
-    }
-
-    /// How many programs it has replaced.
-    pub(super) const fn programs(&self) -> u32 {
-        self.programs
     }
 
     /// When it ended, once it has.

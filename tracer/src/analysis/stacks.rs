@@ -77,7 +77,7 @@ impl Stack {
         Some(Self {
             process,
             user: event.stack?,
-            program: processes.get(process)?.programs(),
+            program: processes.get(process)?.programs,
         })
     }
 }
@@ -154,12 +154,12 @@ impl Stacks {
         let Some((key, process)) = process.and_then(|key| Some((key, processes.get(key)?))) else {
             return;
         };
-        if let (Some(known), Some(told)) = (process.start(), fact.start)
+        if let (Some(known), Some(told)) = (process.start, fact.start)
             && !is_same_start(known, told)
         {
             return;
         }
-        let key = (key, process.programs(), fact.stack);
+        let key = (key, process.programs, fact.stack);
         let unnamed = fact.frames.iter().filter(|frame| !frame.is_named).count();
         let is_better = self.known.get(&key).is_none_or(|known| {
             known.frames.is_empty() || (!fact.frames.is_empty() && unnamed < known.unnamed)

@@ -168,6 +168,9 @@ pub const STACKS: Scenario = Scenario {
     name: "stacks",
     story: "a real JVM flaps, and tracer names the Java methods that do it",
     script: include_str!("stacks.sh"),
+    programs: setup::programs,
+    files: &[],
+    uses_workload: false,
     java: Some(("Reconnect", include_str!("java/Reconnect.java"), ".")),
     is_true: |line| line["rport"] == 6379 || line["lport"] == 6379,
     findings: &[Finding {

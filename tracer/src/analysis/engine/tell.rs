@@ -31,8 +31,7 @@ impl Engine {
             };
             for tries in group.tries_mut() {
                 let processes = &self.processes;
-                let alive =
-                    |key| Some((processes.get(key)?.programs(), processes.get(key)?.start()));
+                let alive = |key| Some((processes.get(key)?.programs, processes.get(key)?.start));
                 self.stacks.ask(&mut tries.stacks, clock.now, alive);
             }
             let mut teller = Teller {
@@ -108,7 +107,7 @@ impl Engine {
     /// Asks for the stacks of a process's bursts.
     fn ask_for_stacks(&mut self, key: ProcessKey) {
         if let Some(process) = self.processes.get_mut(key) {
-            let alive = (process.programs(), process.start());
+            let alive = (process.programs, process.start);
             for burst in process.descriptors.bursts_mut() {
                 let stacks = &mut burst.stacks;
                 self.stacks.ask(stacks, self.now, |_| Some(alive));

@@ -37,6 +37,7 @@ fn verdict(id: u64) -> Verdict {
         lossy: false,
         caused_by: Vec::new(),
         led_to: Vec::new(),
+        stacks: None,
         finding: Finding::FdNearLimit(FdNearLimit {
             fds_now: 900,
             fds_peak: 900,
