@@ -268,6 +268,10 @@ impl Tracer {
     /// Starts `tracer` with `words` and waits until it creates its ready file.
     pub fn until_ready_file(log: &Log, words: &str) -> Result<Self> {
         let path = format!("/tmp/ready-{}", std::process::id());
+        if Path::new(&path).exists() {
+            // That of the run before.
+            fs::remove_file(&path)?;
+        }
         let started = Self::launch(log, &format!("{words} --ready-file {path}"))?;
         wait_for("tracer's ready file", || {
             Ok(Path::new(&path).exists().then_some(()))

@@ -211,13 +211,18 @@ impl PortExhaustions {
             }
         }
         for (route, (range, ports)) in full {
-            let refused = self.refused.remove(&(route.netns, route.remote));
+            let wanted = (route.netns, route.remote);
+            let refused = self.refused.get(&wanted).copied();
             let followed = self.routes.entry(route).or_default();
             if followed.advance(now, range, ports.in_use(), refused, thresholds)
                 && let Some(episode) = &mut followed.episode
                 && episode.is_at_its_height(ports.in_use())
             {
                 episode.owners = ports.owners(route.netns, sockets);
+            }
+            if followed.episode.is_some() {
+                // Those that are not told yet wait until the listings show why.
+                self.refused.remove(&wanted);
             }
             if followed.is_idle(range) {
                 self.routes.remove(&route);

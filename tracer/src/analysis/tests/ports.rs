@@ -182,6 +182,23 @@ fn half_of_the_range_is_enough_where_connects_find_no_port() {
     assert_eq!(told(verdict).failures, 1);
 }
 
+/// TIME_WAIT sockets are listed once a second only: connects fail before it is known why.
+#[test]
+fn failures_wait_for_the_listing_that_explains_them() {
+    let mut t = with_range();
+    open(&mut t, CLIENT, 0, 30);
+    t.at(0.5)
+        .connect_fails_at_once(CLIENT, 200, REDIS, EADDRNOTAVAIL);
+    t.at(1.5)
+        .connect_fails_at_once(CLIENT, 201, REDIS, EADDRNOTAVAIL);
+    assert_eq!(ports(&t), []);
+    open(&mut t, CLIENT, 30, 60);
+    t.at(3.0);
+    let verdict = &ports(&t)[0];
+    assert_eq!(verdict.first_seen, instant(0.5));
+    assert_eq!(told(verdict).failures, 2);
+}
+
 #[test]
 fn an_address_that_is_not_there_is_no_lack_of_ports() {
     let mut t = with_range();
