@@ -30,6 +30,9 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
+/// The words of the series that counts what the clients closed.
+const CLOSED: [&str; 2] = ["tracer_connections_closed_total{", "\"client\""];
+
 struct Served {
     run: Run,
     health: [String; 2],
@@ -68,6 +71,11 @@ fn serve(log: &Log) -> Result<Served> {
     let tracer = Tracer::until_ready_file(log, &words)?;
     let _server = Workload::start(log, &format!("serve --port {PORT}"))?;
     let quiet = flap(log)?;
+    // What has been judged before the settings change, which may come at any time between two ticks.
+    wait_for("the first connections in the metrics", || {
+        let closed = value(&get("/metrics")?, &CLOSED);
+        Ok((closed >= Some(6)).then_some(()))
+    })?;
 
     fs::write(SETTINGS, format!("port = {PORT}\nflap-count = five\n"))?;
     tracer.signal(Signal::HUP)?;
@@ -81,7 +89,7 @@ fn serve(log: &Log) -> Result<Served> {
         let metrics = get("/metrics")?;
         let of = |words: &[&str]| value(&metrics, words);
         let is_there = of(&["tracer_verdicts_ongoing{", "\"flapping\""]) > Some(0)
-            && of(&["tracer_connections_closed_total{", "\"client\""]) >= Some(12)
+            && of(&CLOSED) >= Some(12)
             && of(&["tracer_time_wait_sockets{", "\"workload\""]) > Some(0);
         Ok(is_there.then_some(metrics))
     })?;
