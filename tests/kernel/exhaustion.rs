@@ -45,6 +45,8 @@ const USED_UP: u16 = 2199;
 const HALF_CLOSED: u64 = 6;
 const LOW: u16 = 40_000;
 const HIGH: u16 = 40_099;
+/// How many ports lie between them, both included.
+const PORTS: u64 = 100;
 /// Connects without a port.
 const FAILURES: u64 = 7;
 
@@ -174,10 +176,12 @@ fn ports() -> Result<(), Failed> {
     checks.is(found, "rport", USED_UP);
     checks.is(found, "port_low", LOW);
     checks.is(found, "port_high", HIGH);
-    checks.is(found, "ports_total", 100);
-    checks.is(found, "ports_peak", told["connected"].clone());
+    checks.is(found, "ports_total", PORTS);
+    // A late reset ends a TIME_WAIT socket, and its port is used once more.
+    let held = told["connected"].as_u64().map(|count| count.min(PORTS));
+    checks.is(found, "ports_peak", held);
     checks.is(found, "owners.0.pid", *pid);
-    checks.is(found, "owners.0.ports", told["connected"].clone());
+    checks.is(found, "owners.0.ports", held);
     checks.counts(found, "failed", FAILURES);
     let failing = watched.run.verdict("failing_connects", *pid);
     let failing = checks.some("failing connects", failing);

@@ -1,6 +1,7 @@
 //! The kernel's own list of sockets, to be held against tracer's; never asks for it as tracer does.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -53,12 +54,14 @@ pub fn time_wait(pid: u32, port: u16) -> Result<Vec<Connection>> {
 }
 
 /// As [`time_wait`], once there are so many: a connection's last packet comes a moment after its
-/// programs have ended.
+/// programs have ended. The kernel's list skips some where others come and go while it is read, so what
+/// one reading had is added to what others had.
 pub fn all_time_wait(pid: u32, port: u16, count: usize) -> Result<Vec<Connection>> {
     let what = format!("{count} TIME_WAIT sockets with port {port}");
+    let mut all = BTreeSet::new();
     wait_for(&what, || {
-        let found = time_wait(pid, port)?;
-        Ok((found.len() == count).then_some(found))
+        all.extend(time_wait(pid, port)?);
+        Ok((all.len() == count).then(|| all.iter().copied().collect()))
     })
 }
 

@@ -25,6 +25,9 @@ const PORT: u16 = 2200;
 const BUSY: u16 = 2201;
 /// Connections of each pool, all from before.
 const CONNECTIONS: usize = 40;
+/// Slow enough for what is left of a minute's connections to find room in the kernel: beyond some
+/// thousands (`net.ipv4.tcp_max_tw_buckets`) it drops those of the pools as well.
+const PERIOD_MS: u32 = 25;
 /// More than can be made while the test runs.
 const ENDLESS: u64 = 1_000_000;
 
@@ -49,7 +52,7 @@ fn watch(log: &Log) -> Result<Watched> {
     ];
     let churning = Workload::start(
         log,
-        &format!("requests --port {BUSY} --count {ENDLESS} --period-ms 5"),
+        &format!("requests --port {BUSY} --count {ENDLESS} --period-ms {PERIOD_MS}"),
     )?;
     // Connections are made and closed while the hooks are attached and the older ones are listed.
     let tracer = Tracer::watch(log, &format!("--port {PORT},{BUSY}"))?;

@@ -84,6 +84,10 @@ struct VmArguments {
     /// The guest's processors.
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
+    /// Let the guest's processors take turns, as the kernel tests do: slower, and safe for a kernel that
+    /// changes its code under load.
+    #[arg(long)]
+    cpus_in_turn: bool,
     /// More words for the kernel's command line.
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
@@ -137,6 +141,7 @@ fn run_vm(arguments: VmArguments) -> Result<ExitCode> {
         out: arguments.out,
         memory_mib: arguments.memory,
         cpus: arguments.cpus,
+        cpus_in_turn: arguments.cpus_in_turn,
         append: arguments.append,
         timeout: Duration::from_secs(arguments.timeout),
         root: arguments.root,

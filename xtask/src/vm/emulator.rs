@@ -124,10 +124,10 @@ fn share_root(folder: &Path) -> Result<Dependent> {
 /// Sets the emulator's command line.
 fn arguments(command: &mut Command, vm: &Vm, kernel: &Kernel, folder: &Path) {
     let memory = vm.memory_mib;
-    let (accelerator, cpus) = if vm.counted_clock {
-        ("tcg", 1)
-    } else {
-        ("tcg,thread=multi", vm.cpus)
+    let (accelerator, cpus) = match (vm.counted_clock, vm.cpus_in_turn) {
+        (true, _) => ("tcg", 1),
+        (false, true) => ("tcg,thread=single", vm.cpus),
+        (false, false) => ("tcg,thread=multi", vm.cpus),
     };
     command
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])

@@ -48,6 +48,10 @@ pub struct Vm {
     pub memory_mib: u32,
     /// The guest's processors.
     pub cpus: u32,
+    /// Whether the guest's processors take turns instead of running at the same time. A guest whose
+    /// kernel changes its code under load is only safe so: one of them may otherwise go on executing, for
+    /// ever, a breakpoint that another has taken out again.
+    pub cpus_in_turn: bool,
     /// More words for the kernel's command line.
     pub append: String,
     /// How long the whole run may take.
@@ -85,6 +89,7 @@ impl Vm {
             out: None,
             memory_mib: 1024,
             cpus: 2,
+            cpus_in_turn: false,
             append: String::new(),
             timeout: Duration::from_mins(5),
             root: Root::Busybox,
