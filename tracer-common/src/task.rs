@@ -95,6 +95,24 @@ impl ProcessCounters {
         announced: 0,
     };
 
+    /// Descriptors got.
+    #[must_use]
+    pub fn all_got(&self) -> u64 {
+        sum(&self.fds_got_of_kind)
+    }
+
+    /// Descriptors closed.
+    #[must_use]
+    pub fn all_closed(&self) -> u64 {
+        sum(&self.fds_closed_of_kind)
+    }
+
+    /// Descriptors refused.
+    #[must_use]
+    pub fn all_refused(&self) -> u64 {
+        sum(&self.fds_refused)
+    }
+
     /// Without what only the kernel half needs.
     #[must_use]
     pub const fn told(mut self) -> Self {
@@ -103,6 +121,11 @@ impl ProcessCounters {
         self.announced = 0;
         self
     }
+}
+
+/// A trace may tell any numbers, whose sum may be too large.
+fn sum(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
 }
 
 /// How far the collector has heard of a process (see [`ProcessCounters::announced`]).

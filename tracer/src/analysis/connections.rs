@@ -18,7 +18,7 @@ use super::{
     ended::{Ended, EndedConnection},
     history::Seq,
     limits,
-    port_exhaustion::{Holder, PortUser, Route},
+    port_exhaustion::{Holder, PortUser},
     process::ProcessKey,
     report::{Attribution, PeerCount},
 };
@@ -491,17 +491,9 @@ impl Connections {
                 let owner = Some(known.owner.process);
                 (owner, known.netns, known.local, known.remote)
             });
-        followed
-            .chain(before)
-            .map(|(owner, netns, local, remote)| PortUser {
-                route: Route {
-                    netns,
-                    local: local.addr,
-                    remote,
-                },
-                port: local.port,
-                holder: Holder::Connection(owner),
-            })
+        followed.chain(before).map(|(owner, netns, local, remote)| {
+            PortUser::new(netns, local, remote, Holder::Connection(owner))
+        })
     }
 
     /// The least range that any network namespace's ports are taken from.

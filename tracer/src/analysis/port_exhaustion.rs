@@ -15,12 +15,13 @@ use rustc_hash::FxHashMap;
 use crate::model::{Endpoint, Nanos, Netns, PortRange, SocketRow};
 
 use super::{
-    connections::FailedConnect,
+    connections::{Connections, FailedConnect},
     limits,
     process::{ProcessKey, Processes},
     report::{PortExhaustion, PortOwner},
     stats::minutes_long,
     thresholds::Thresholds,
+    time_wait::TimeWaitTable,
 };
 
 /// What a connect fails with that finds no port (`include/uapi/asm-generic/errno.h`). Other reasons
@@ -80,22 +81,55 @@ pub(super) enum Holder<'a> {
     TimeWait(&'a SocketRow),
 }
 
-/// All sockets as a look needs them.
-pub(super) trait Sockets {
+impl<'a> PortUser<'a> {
+    /// A socket of this network namespace from `local` to `remote`.
+    pub(super) fn new(netns: Netns, local: Endpoint, remote: Endpoint, holder: Holder<'a>) -> Self {
+        Self {
+            route: Route {
+                netns,
+                local: local.addr,
+                remote,
+            },
+            port: local.port,
+            holder,
+        }
+    }
+}
+
+/// All sockets that the engine knows of.
+#[derive(Clone, Copy)]
+pub(super) struct Sockets<'a> {
+    pub(super) connections: &'a Connections,
+    pub(super) time_wait: &'a TimeWaitTable,
+}
+
+impl<'a> Sockets<'a> {
     /// Those of clients.
-    fn port_users(&self) -> impl Iterator<Item = PortUser<'_>>;
+    fn port_users(self) -> impl Iterator<Item = PortUser<'a>> {
+        let left = self.time_wait.port_users(move |netns| self.range(netns));
+        self.connections.port_users().chain(left)
+    }
 
     /// About how many there are.
-    fn count(&self) -> usize;
+    fn count(self) -> usize {
+        self.connections.followed() + self.connections.known_before() + self.time_wait.len()
+    }
 
     /// The least range of ephemeral ports that any network namespace has.
-    fn least_range(&self) -> Option<PortRange>;
+    fn least_range(self) -> Option<PortRange> {
+        self.connections.least_ephemeral_ports()
+    }
 
     /// A network namespace's ephemeral ports, where they are known.
-    fn range(&self, netns: Netns) -> Option<PortRange>;
+    fn range(self, netns: Netns) -> Option<PortRange> {
+        self.connections.ephemeral_ports(netns)
+    }
 
     /// Whose `TIME_WAIT` socket it is.
-    fn owner(&self, netns: Netns, socket: &SocketRow) -> Option<ProcessKey>;
+    fn owner(self, netns: Netns, socket: &SocketRow) -> Option<ProcessKey> {
+        let (owner, _) = self.connections.owner_of(netns, socket)?;
+        Some(owner.process)
+    }
 }
 
 /// The routes whose ports are followed.
@@ -193,7 +227,7 @@ impl PortExhaustions {
     }
 
     /// Looks at all sockets, and forgets the episodes that are over and told.
-    pub(super) fn look(&mut self, now: Nanos, sockets: &impl Sockets, thresholds: &Thresholds) {
+    pub(super) fn look(&mut self, now: Nanos, sockets: Sockets<'_>, thresholds: &Thresholds) {
         self.looked = Some(now);
         self.refused
             .retain(|_, refused| now.since(refused.last) < SILENCE);
@@ -232,10 +266,7 @@ impl PortExhaustions {
 
     /// The routes that may use a good part of their range, and those that did before: told by a count
     /// of sockets, of which some may have the same port.
-    fn full_routes<'a>(
-        &self,
-        sockets: &'a impl Sockets,
-    ) -> BTreeMap<Route, (PortRange, Ports<'a>)> {
+    fn full_routes<'a>(&self, sockets: Sockets<'a>) -> BTreeMap<Route, (PortRange, Ports<'a>)> {
         let mut counts: FxHashMap<Route, u64> = FxHashMap::default();
         let enough = sockets
             .least_range()
@@ -302,7 +333,7 @@ impl<'a> Ports<'a> {
     }
 
     /// Whose they are, the most first.
-    fn owners(&self, netns: Netns, sockets: &impl Sockets) -> Vec<(ProcessKey, u64)> {
+    fn owners(&self, netns: Netns, sockets: Sockets<'_>) -> Vec<(ProcessKey, u64)> {
         let mut counts: BTreeMap<ProcessKey, u64> = BTreeMap::new();
         for holder in self.holders.values() {
             let owner = match holder {

@@ -125,9 +125,8 @@ impl Process {
 
     /// Descriptors refused (EMFILE, ENFILE) so far.
     pub(super) fn fds_refused(&self) -> u64 {
-        let counted =
-            self.counted(|c| c.fds_refused.iter().fold(0, |sum, n| n.saturating_add(sum)));
-        counted.max(self.seen.fds_refused)
+        self.counted(ProcessCounters::all_refused)
+            .max(self.seen.fds_refused)
     }
 
     /// What the counters told last.
@@ -230,7 +229,6 @@ impl Process {
     }
 
     fn row(&self, who: Identity) -> ProcessRow {
-        let sum = |counts: &[u64]| counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
         // Counters and events tell of the same things, each up to another moment: the newer is
         // the greater, and adding them would count twice.
         ProcessRow {
@@ -245,10 +243,10 @@ impl Process {
                 .max(self.descriptors.opens()),
             opens_failed: self.counted(|c| c.opens_failed).max(self.seen.opens_failed),
             fds_got: self
-                .counted(|c| sum(&c.fds_got_of_kind))
+                .counted(ProcessCounters::all_got)
                 .max(self.seen.fds_got),
             fds_closed: self
-                .counted(|c| sum(&c.fds_closed_of_kind))
+                .counted(ProcessCounters::all_closed)
                 .max(self.seen.fds_closed),
             fds_refused: self.fds_refused(),
             fds_open: self.descriptors.open_now().filter(|_| self.ended.is_none()),

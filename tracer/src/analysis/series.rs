@@ -12,7 +12,7 @@ mod track;
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
-use tracer_common::{EventStats, ProcessCounters};
+use tracer_common::ProcessCounters;
 
 use crate::model::{EventBody, FdAction, HostFact, Input, Losses, Nanos, Netns, TimeWaitListing};
 
@@ -131,14 +131,10 @@ impl LossCause {
     /// How much was lost so far for this cause.
     #[must_use]
     pub fn of(self, losses: &Losses) -> u64 {
-        let over_kinds = |of: fn(&EventStats) -> u64| {
-            let kinds = losses.by_kind.iter().map(of);
-            kinds.fold(0, u64::saturating_add)
-        };
         match self {
-            Self::RingFull => over_kinds(|stats| stats.ring_full),
-            Self::MapFull => over_kinds(|stats| stats.map_full),
-            Self::ReadFailed => over_kinds(|stats| stats.read_failed),
+            Self::RingFull => losses.over_kinds(|stats| stats.ring_full),
+            Self::MapFull => losses.over_kinds(|stats| stats.map_full),
+            Self::ReadFailed => losses.over_kinds(|stats| stats.read_failed),
             Self::Undecodable => losses.undecodable,
             Self::KernelSkipped => losses.kernel_skipped,
             Self::LookupDropped => losses.lookups_dropped,

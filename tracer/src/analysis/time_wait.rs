@@ -10,7 +10,7 @@ use super::{
     connections::Connections,
     ended::Ended,
     limits,
-    port_exhaustion::{Holder, PortUser, Route},
+    port_exhaustion::{Holder, PortUser},
     process::{ProcessKey, Processes},
     report::{Attribution, Identity, TimeWaitRow},
 };
@@ -90,15 +90,7 @@ impl TimeWaitTable {
         };
         self.sockets()
             .filter(move |(netns, row)| of_client(*netns, row))
-            .map(|(netns, row)| PortUser {
-                route: Route {
-                    netns,
-                    local: row.local.addr,
-                    remote: row.remote,
-                },
-                port: row.local.port,
-                holder: Holder::TimeWait(row),
-            })
+            .map(|(netns, row)| PortUser::new(netns, row.local, row.remote, Holder::TimeWait(row)))
     }
 
     /// How many are listed.

@@ -116,11 +116,17 @@ impl Losses {
         &self.by_kind[kind as usize]
     }
 
+    /// One counter over all kinds.
+    #[must_use]
+    pub fn over_kinds(&self, of: impl Fn(&EventStats) -> u64) -> u64 {
+        self.by_kind.iter().map(of).fold(0, u64::saturating_add)
+    }
+
     /// Events that were wanted and not got, over all kinds and causes.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.by_kind.iter().map(EventStats::lost).sum::<u64>()
-            + self.undecodable
-            + self.kernel_skipped
+        self.over_kinds(EventStats::lost)
+            .saturating_add(self.undecodable)
+            .saturating_add(self.kernel_skipped)
     }
 }

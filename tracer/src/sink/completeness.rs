@@ -84,7 +84,7 @@ pub(super) fn losses(report: &Report) -> Vec<String> {
         ),
     ];
     let in_kernel = by_cause.into_iter().filter_map(|(of, cause)| {
-        let total = sum(report, of);
+        let total = report.losses.over_kinds(of);
         (total > 0).then(|| {
             let kinds = by_kind(report, of);
             format!("{} {cause} ({kinds}).", counted(total, "event"))
@@ -129,8 +129,8 @@ const FORGOTTEN: &str = "forgotten to keep within the bounds of memory, the olde
 
 /// What was left out on purpose, a sentence for each reason: no loss, but not in the report either.
 pub(super) fn left_out(report: &Report) -> Vec<String> {
-    let counted_only = sum(report, |stats| stats.counted_only);
-    let filtered = sum(report, |stats| stats.filtered);
+    let counted_only = report.losses.over_kinds(|stats| stats.counted_only);
+    let filtered = report.losses.over_kinds(|stats| stats.filtered);
     [
         (
             counted_only,
@@ -153,11 +153,6 @@ pub(super) fn forgotten(report: &Report) -> u64 {
 /// Whether anything was lost or forgotten.
 fn has_losses(report: &Report) -> bool {
     report.losses.total() > 0 || report.losses.lookups_dropped > 0 || forgotten(report) > 0
-}
-
-/// One counter over all kinds.
-fn sum(report: &Report, of: Counter) -> u64 {
-    report.losses.by_kind.iter().map(of).sum()
 }
 
 /// One counter by kind, those kinds that have any.

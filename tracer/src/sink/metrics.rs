@@ -241,14 +241,14 @@ impl Exposition {
             "Events, and look-ups of processes, that were wanted and not got",
             lost,
         )?;
-        let sum = |of: fn(&tracer_common::EventStats) -> u64| {
-            losses.by_kind.iter().map(of).fold(0, u64::saturating_add)
-        };
         let outcomes: [(&'static str, u64); 4] = [
-            ("seen", sum(|stats| stats.seen)),
-            ("streamed", sum(|stats| stats.streamed)),
-            ("counted_only", sum(|stats| stats.counted_only)),
-            ("filtered", sum(|stats| stats.filtered)),
+            ("seen", losses.over_kinds(|stats| stats.seen)),
+            ("streamed", losses.over_kinds(|stats| stats.streamed)),
+            (
+                "counted_only",
+                losses.over_kinds(|stats| stats.counted_only),
+            ),
+            ("filtered", losses.over_kinds(|stats| stats.filtered)),
         ];
         counters(
             encoder,

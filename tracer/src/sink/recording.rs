@@ -17,9 +17,7 @@ use crate::{
 /// How far a recording is, in one short line.
 #[must_use]
 pub fn progress(report: &Report) -> String {
-    let streamed = (report.losses.by_kind.iter())
-        .map(|events| events.streamed)
-        .sum();
+    let streamed = report.losses.over_kinds(|events| events.streamed);
     format!(
         "Recording for {}: {}, {}, {} lost. Ctrl-C ends it.",
         span(report.at.since(report.session.start)),

@@ -106,17 +106,15 @@ impl Engine {
     ) -> Option<ProcessKey> {
         let key = self.processes.learn_counters(pid, counters, at)?;
         let process = self.processes.get_mut(key)?;
-        let sum = |of_kind: &[u64]| {
-            let sum = of_kind.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
-            i64::try_from(sum).unwrap_or(i64::MAX)
-        };
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let file = FdKind::File as usize;
-        let (got, closed) = (&counters.fds_got_of_kind, &counters.fds_closed_of_kind);
+        let got = counters.fds_got_of_kind[file];
+        let closed = counters.fds_closed_of_kind[file];
         let level = Level {
             ts: at,
             opens: counters.fds_got[FdSource::Open as usize],
-            files_net: sum(&got[file..=file]) - sum(&closed[file..=file]),
-            fds_net: sum(got) - sum(closed),
+            files_net: signed(got) - signed(closed),
+            fds_net: signed(counters.all_got()) - signed(counters.all_closed()),
         };
         if level.opens < process.descriptors.now().opens {
             // Read before events that have already been told.

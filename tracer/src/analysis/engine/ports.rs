@@ -1,50 +1,15 @@
 //! Has ephemeral ports judged that run out, and links what brought that about and what follows from
 //! it; never decides whether they do.
 
-use crate::model::{Netns, PortRange, SocketRow};
-
 use super::super::{
-    connections::Connections,
     group::{GroupKey, Target},
     losses::Family,
-    port_exhaustion::{EADDRNOTAVAIL, PortUser, Sockets},
+    port_exhaustion::{EADDRNOTAVAIL, Sockets},
     process::ProcessKey,
     report::{Finding, Identity},
-    time_wait::TimeWaitTable,
     verdicts::Telling,
 };
 use super::Engine;
-
-/// All sockets that the engine knows of.
-struct Known<'a> {
-    connections: &'a Connections,
-    time_wait: &'a TimeWaitTable,
-}
-
-impl Sockets for Known<'_> {
-    fn port_users(&self) -> impl Iterator<Item = PortUser<'_>> {
-        let range = |netns| self.connections.ephemeral_ports(netns);
-        let left = self.time_wait.port_users(range);
-        self.connections.port_users().chain(left)
-    }
-
-    fn count(&self) -> usize {
-        self.connections.followed() + self.connections.known_before() + self.time_wait.len()
-    }
-
-    fn least_range(&self) -> Option<PortRange> {
-        self.connections.least_ephemeral_ports()
-    }
-
-    fn range(&self, netns: Netns) -> Option<PortRange> {
-        self.connections.ephemeral_ports(netns)
-    }
-
-    fn owner(&self, netns: Netns, socket: &SocketRow) -> Option<ProcessKey> {
-        let (owner, _) = self.connections.owner_of(netns, socket)?;
-        Some(owner.process)
-    }
-}
 
 impl Engine {
     /// Tells of peers towards which ports run out. `live` are the groups of connections that go on.
@@ -52,11 +17,11 @@ impl Engine {
         if !self.ports.is_due(self.now) {
             return;
         }
-        let known = Known {
+        let sockets = Sockets {
             connections: &self.connections,
             time_wait: &self.time_wait,
         };
-        self.ports.look(self.now, &known, &self.thresholds);
+        self.ports.look(self.now, sockets, &self.thresholds);
         let clock = self.clock();
         let losses = self.losses.by_now(Family::Tcp);
         let selected = &self.session.selection.pids;

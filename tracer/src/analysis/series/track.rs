@@ -80,7 +80,7 @@ impl Track {
     /// Takes in the exact totals.
     pub(super) fn counters(&mut self, bucket: u32, counters: &ProcessCounters) {
         let opens = counters.fds_got[FdSource::Open as usize];
-        let refusals = sum(&counters.fds_refused);
+        let refusals = counters.all_refused();
         let (opens_so_far, refusals_so_far) = match self.opens {
             Some(so_far) => (so_far, self.refusals),
             None => (opens, refusals),
@@ -96,8 +96,8 @@ impl Track {
         self.opens = Some(opens);
         self.refusals = self.refusals.max(refusals);
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let got = signed(sum(&counters.fds_got_of_kind));
-        let closed = signed(sum(&counters.fds_closed_of_kind));
+        let got = signed(counters.all_got());
+        let closed = signed(counters.all_closed());
         self.fds_net.set(bucket, got - closed);
     }
 
@@ -216,8 +216,4 @@ impl Track {
         let sum: usize = of_pattern.chain(of_errno).chain(of_others).sum();
         sum + self.fds_net.points.len() + self.time_wait.points.len()
     }
-}
-
-fn sum(counts: &[u64]) -> u64 {
-    counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
 }
