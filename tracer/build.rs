@@ -36,7 +36,7 @@ fn build() -> Result<(), String> {
     };
     let out = folder("OUT_DIR")?;
     let root = folder("CARGO_MANIFEST_DIR")?.join("..");
-    let object = bpf::Toolchain::find()?.build(&root, &out.join("bpf"))?;
+    let object = bpf::Toolchain::find()?.build(&root, &out.join("bpf"), bpf::PACKAGE)?;
     fs::copy(&object, out.join("tracer-ebpf.o"))
         .map(drop)
         .map_err(|error| format!("cannot copy {}: {error}", object.display()))

@@ -24,10 +24,20 @@ pub struct Config {
     pub has_socket_cookie: u8,
     /// 1 where the kernel has `bpf_task_pt_regs` (since 5.15).
     pub has_task_pt_regs: u8,
+    /// 1 where the kernel has `bpf_get_func_arg` and `bpf_get_func_ret` (since 5.17).
+    pub has_func_arg: u8,
     /// 1 where the user stacks of connects and opens are taken.
     pub stacks: u8,
+    /// 1 where every selected port is among `few_ports`.
+    pub are_ports_few: u8,
     /// Explicit padding, zero.
-    pub padding: [u8; 7],
+    pub padding: [u8; 5],
+    /// The selected ports where they are few, the last of them repeated: compared as constants they
+    /// cost less than a map.
+    pub few_ports: [u16; FEW_PORTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 40);
+/// How many ports are few.
+pub const FEW_PORTS: usize = 4;
+
+const _: () = assert!(size_of::<Config>() == 48);

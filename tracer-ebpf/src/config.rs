@@ -4,7 +4,7 @@
 //! and drops the branches that it rules out. Never copied as a whole: a copy would hide the values.
 
 use aya_ebpf::Global;
-use tracer_common::{Config, Offsets};
+use tracer_common::{Config, Offsets, config::FEW_PORTS};
 
 #[unsafe(no_mangle)]
 pub static CONFIG: Global<Config> = Global::new(Config {
@@ -16,8 +16,11 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     filter_pids: 0,
     has_socket_cookie: 0,
     has_task_pt_regs: 0,
+    has_func_arg: 0,
     stacks: 0,
-    padding: [0; 7],
+    are_ports_few: 0,
+    padding: [0; 5],
+    few_ports: [0; FEW_PORTS],
 });
 
 #[unsafe(no_mangle)]
@@ -47,8 +50,8 @@ pub fn load<T: Copy>(field: &T) -> T {
 
 /// The value of one field of [`CONFIG`].
 macro_rules! config {
-    ($field:ident) => {
-        $crate::config::load(&$crate::config::collector_config().$field)
+    ($field:ident $([$index:literal])?) => {
+        $crate::config::load(&$crate::config::collector_config().$field $([$index])?)
     };
 }
 

@@ -15,12 +15,24 @@ use crate::{
 };
 
 /// Counts an event that a hook has seen. Each such event must come to exactly one [`conclude`],
-/// [`stream`] or [`stream_with_path`].
+/// [`stream`] or [`stream_with_path`]. What is not selected is counted by [`see_filtered`] alone.
 #[inline(always)]
 pub fn see(kind: EventKind) {
     if let Some(stats) = STATS.get_ptr_mut(kind as u32) {
         // SAFETY: the pointer is into the map's value, which outlives the program's run.
         add(unsafe { &raw mut (*stats).seen }, 1);
+    }
+}
+
+/// Counts an event that a hook has seen and that was not selected.
+#[inline(always)]
+pub fn see_filtered(kind: EventKind) {
+    if let Some(stats) = STATS.get_ptr_mut(kind as u32) {
+        // SAFETY: the pointer is into the map's value, which outlives the program's run.
+        unsafe {
+            add(&raw mut (*stats).seen, 1);
+            add(&raw mut (*stats).filtered, 1);
+        }
     }
 }
 

@@ -5,14 +5,14 @@ use tracer_common::{EventKind, FdEvent, FdKind, FdSource, ProcessCounters, fd::p
 use crate::{
     config::offset,
     emit,
-    kernel::{KernelPtr, add, read, read_ptr},
+    kernel::{Structure, add},
     process::Actor,
 };
 
 /// What an open file is, from the type bits of its inode's mode (`include/uapi/linux/stat.h`).
 #[inline(always)]
-pub fn kind(file: KernelPtr) -> FdKind {
-    let mode: u16 = read(read_ptr(file, offset!(file_inode)), offset!(inode_mode));
+pub fn kind(file: impl Structure) -> FdKind {
+    let mode: u16 = file.follow(offset!(file_inode)).read(offset!(inode_mode));
     match mode & 0o170_000 {
         // regular, directory, block device
         0o100_000 | 0o040_000 | 0o060_000 => FdKind::File,

@@ -6,14 +6,28 @@ use crate::{
     maps::{PIDS, PORTS},
 };
 
+/// Whether connections between any ports are wanted.
+#[inline(always)]
+pub fn is_any_port_wanted() -> bool {
+    config!(filter_ports) == 0
+}
+
 /// Whether a connection between these ports is wanted.
 #[inline(always)]
 pub fn wants_ports(local: u16, remote: u16) -> bool {
-    config!(filter_ports) == 0 || has_port(local) || has_port(remote)
+    is_any_port_wanted() || has_port(local) || has_port(remote)
 }
 
 #[inline(always)]
 fn has_port(port: u16) -> bool {
+    if config!(are_ports_few) != 0 {
+        // Constants to the verifier and so to the kernel's compiler; a port that is repeated, to it, is
+        // a comparison like the others, of a nanosecond.
+        return port == config!(few_ports[0])
+            || port == config!(few_ports[1])
+            || port == config!(few_ports[2])
+            || port == config!(few_ports[3]);
+    }
     match PORTS.get(u32::from(port) / 64) {
         Some(word) => word & (1 << (port % 64)) != 0,
         None => false,

@@ -2,9 +2,12 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{EbpfContext, helpers::generated};
+use aya_ebpf::{EbpfContext, helpers::generated, programs::FExitContext};
 
-/// The address of a kernel structure. Only ever read through [`read`], which cannot fault.
+use crate::config::config;
+
+/// The address of a kernel structure. Only ever read through [`read`], which cannot fault, or as
+/// [`Typed`].
 pub type KernelPtr = *const u8;
 
 /// The `T` at `base + offset`; zero where it could not be read, which a chain of reads passes on.
@@ -30,12 +33,80 @@ pub fn read_ptr(base: KernelPtr, offset: usize) -> KernelPtr {
     read::<u64>(base, offset) as KernelPtr
 }
 
-/// A pointer among the arguments of an fentry or fexit program (its result comes behind them), as a
-/// plain number. What the program loads itself is a typed pointer to the verifier, which forbids the
-/// arithmetic that an address as a key needs; so it is read as any other memory.
+/// A pointer among the arguments of an fentry or fexit program, as a plain number. What the program
+/// loads itself is a typed pointer to the verifier, which forbids the arithmetic that an address as a
+/// key needs; so it is asked for by a helper or, before 5.17, read as any other memory.
 #[inline(always)]
 pub fn plain_arg(ctx: &impl EbpfContext, index: usize) -> KernelPtr {
-    read_ptr(ctx.as_ptr() as KernelPtr, index * size_of::<u64>())
+    if config!(has_func_arg) == 0 {
+        return read_ptr(ctx.as_ptr() as KernelPtr, index * size_of::<u64>());
+    }
+    let mut argument = 0_u64;
+    // SAFETY: the program's own context, and a number on its stack.
+    unsafe { generated::bpf_get_func_arg(ctx.as_ptr(), index as u32, &raw mut argument) };
+    argument as KernelPtr
+}
+
+/// The pointer that the function of an fexit program has returned, as a plain number; it lies behind
+/// so many arguments.
+#[inline(always)]
+pub fn plain_result(ctx: &FExitContext, arguments: usize) -> KernelPtr {
+    if config!(has_func_arg) == 0 {
+        return read_ptr(ctx.as_ptr() as KernelPtr, arguments * size_of::<u64>());
+    }
+    let mut result = 0_u64;
+    // SAFETY: as in `plain_arg`.
+    unsafe { generated::bpf_get_func_ret(ctx.as_ptr(), &raw mut result) };
+    result as KernelPtr
+}
+
+/// Where a kernel structure can be read from.
+pub trait Structure: Copy {
+    /// The `T` at this offset; zero where it could not be read.
+    fn read<T: Copy>(self, offset: usize) -> T;
+
+    /// The structure that the pointer at this offset points to.
+    fn follow(self, offset: usize) -> Self;
+}
+
+impl Structure for KernelPtr {
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: usize) -> T {
+        read(self, offset)
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: usize) -> Self {
+        read_ptr(self, offset)
+    }
+}
+
+/// A pointer whose type the verifier knows: an argument of an fentry or fexit program, or what lies
+/// behind one. Reading it is one instruction, which cannot fault, instead of a call.
+#[derive(Clone, Copy)]
+pub struct Typed(KernelPtr);
+
+impl Typed {
+    /// # Safety
+    /// The verifier must know the pointer's type, and that it has what is read at each offset.
+    #[inline(always)]
+    pub const unsafe fn new(pointer: KernelPtr) -> Self {
+        Self(pointer)
+    }
+}
+
+impl Structure for Typed {
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: the kernel catches a read that faults, and reads zeros then; structures' members
+        // are aligned.
+        unsafe { self.0.wrapping_add(offset).cast::<T>().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: usize) -> Self {
+        Self(self.read(offset))
+    }
 }
 
 /// Copies `size` bytes of kernel memory; zeros where they could not be read.

@@ -14,7 +14,7 @@ use tracer_common::{
 use crate::{
     config::{config, offset},
     emit,
-    kernel::{KernelPtr, add, copy, now_ns, read, read_ptr},
+    kernel::{KernelPtr, Structure, Typed, add, copy, now_ns, read, read_ptr},
     maps::PROCESSES,
 };
 
@@ -253,14 +253,40 @@ pub fn fd_source() -> FdSource {
     const PF_IO_WORKER: u32 = 0x10;
     /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`): a 32-bit call, numbered differently.
     const TS_COMPAT: u32 = 0x2;
-    let task = current_task();
-    if read::<u32>(task, offset!(task_flags)) & PF_IO_WORKER != 0 {
+    /// Where `orig_ax`, the system call's number, lies in `struct pt_regs`, and how long that is
+    /// (x86-64 ABI).
+    const ORIG_AX: usize = 15 * 8;
+    const PT_REGS_BYTES: usize = 21 * 8;
+    /// `THREAD_SIZE` of x86-64 kernels without KASAN.
+    const THREAD_BYTES: usize = 16 << 10;
+    // Both helpers that give typed pointers came before 5.15, by which the kernel has all of them.
+    let (flags, status, call) = if config!(has_task_pt_regs) != 0 {
+        // SAFETY: the verifier knows what both helpers return.
+        let (task, regs) = unsafe {
+            let task = generated::bpf_get_current_task_btf();
+            let regs = generated::bpf_task_pt_regs(task);
+            (Typed::new(task as KernelPtr), Typed::new(regs as KernelPtr))
+        };
+        let flags: u32 = task.read(offset!(task_flags));
+        let status: u32 = task.read(offset!(task_status));
+        (flags, status, regs.read(ORIG_AX))
+    } else {
+        let task = current_task();
+        // The registers lie at the top of the kernel stack.
+        let stack = read_ptr(task, offset!(task_stack));
+        let regs = stack.wrapping_add(THREAD_BYTES - PT_REGS_BYTES);
+        let flags: u32 = read(task, offset!(task_flags));
+        let status: u32 = read(task, offset!(task_status));
+        (flags, status, read::<u64>(regs, ORIG_AX))
+    };
+    if flags & PF_IO_WORKER != 0 {
         return FdSource::IoUring;
     }
-    if read::<u32>(task, offset!(task_status)) & TS_COMPAT != 0 {
+    if status & TS_COMPAT != 0 {
         return FdSource::Other;
     }
-    match syscall_number(task) {
+    // By `arch/x86/entry/syscalls/syscall_64.tbl`.
+    match call {
         // open, creat, openat, open_by_handle_at, openat2
         2 | 85 | 257 | 304 | 437 => FdSource::Open,
         // socket, socketpair
@@ -281,24 +307,6 @@ pub fn fd_source() -> FdSource {
         425..=427 => FdSource::IoUring,
         _ => FdSource::Other,
     }
-}
-
-/// The number of the system call that the task is in (`arch/x86/entry/syscalls/syscall_64.tbl`).
-#[inline(always)]
-fn syscall_number(task: KernelPtr) -> u64 {
-    /// Where `orig_ax` lies in `struct pt_regs`, and how long that is (x86-64 ABI).
-    const ORIG_AX: usize = 15 * 8;
-    const PT_REGS_BYTES: usize = 21 * 8;
-    /// `THREAD_SIZE` of x86-64 kernels without KASAN.
-    const THREAD_BYTES: usize = 16 << 10;
-    let regs = if config!(has_task_pt_regs) != 0 {
-        // SAFETY: both helpers take only what the kernel itself hands out.
-        unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) as KernelPtr }
-    } else {
-        // Before 5.15 there is no helper; the registers lie at the top of the kernel stack.
-        read_ptr(task, offset!(task_stack)).wrapping_add(THREAD_BYTES - PT_REGS_BYTES)
-    };
-    read(regs, ORIG_AX)
 }
 
 /// Copies a task structure's counters for its last record.

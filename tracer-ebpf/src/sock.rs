@@ -10,8 +10,8 @@ use tracer_common::{
 
 use crate::{
     config::{config, offset},
-    emit,
-    kernel::{KernelPtr, copy, read, read_ptr, zero},
+    emit, filter,
+    kernel::{KernelPtr, read, zero},
     maps::SOCKS,
     process::Actor,
 };
@@ -75,32 +75,113 @@ impl SockInfo {
     }
 }
 
+/// How much of a socket is read at once: all members of `struct sock_common` that are wanted lie in
+/// its first bytes on every kernel known.
+const HEAD_WORDS: usize = 12;
+
+/// A socket, its head read once: each read of kernel memory is a call, and costs as much as this one.
+pub struct Sock {
+    address: KernelPtr,
+    head: [u64; HEAD_WORDS],
+}
+
+impl Sock {
+    /// Reads a socket as it is now.
+    #[inline(always)]
+    pub fn read(address: KernelPtr) -> Self {
+        Self {
+            address,
+            head: read(address, 0),
+        }
+    }
+
+    /// A member of `struct sock_common`.
+    #[inline(always)]
+    fn common<T: Copy>(&self, offset: usize) -> T {
+        // Known to the verifier, which drops one of the two.
+        if offset + size_of::<T>() <= size_of_val(&self.head) {
+            let head = (&raw const self.head).cast::<u8>();
+            // SAFETY: within the head; members are aligned as the head is.
+            unsafe { head.wrapping_add(offset).cast::<T>().read_volatile() }
+        } else {
+            read(self.address, offset)
+        }
+    }
+
+    /// Its address.
+    #[inline(always)]
+    pub const fn address(&self) -> KernelPtr {
+        self.address
+    }
+
+    /// Its key in [`crate::maps::SOCKS`].
+    #[inline(always)]
+    pub fn key(&self) -> u64 {
+        key(self.address)
+    }
+
+    /// Its TCP state.
+    #[inline(always)]
+    pub fn state(&self) -> u8 {
+        self.common(offset!(sock_state))
+    }
+
+    /// The local port in host order. Once the connection is over the kernel gives the port back and
+    /// zeroes `skc_num`, but leaves the copy that went into packets.
+    #[inline(always)]
+    pub fn local_port(&self) -> u16 {
+        match self.common(offset!(sock_num)) {
+            0 => u16::from_be(read(self.address, offset!(inet_sport))),
+            port => port,
+        }
+    }
+
+    /// The remote port in host order.
+    #[inline(always)]
+    pub fn remote_port(&self) -> u16 {
+        u16::from_be(self.common(offset!(sock_dport)))
+    }
+
+    /// Whether a connection of the selected ports is or was on it.
+    #[inline(always)]
+    pub fn is_of_wanted_ports(&self) -> bool {
+        filter::is_any_port_wanted() || filter::wants_ports(self.local_port(), self.remote_port())
+    }
+
+    /// The cookie that it has by now; 0 where nobody has asked for one yet.
+    #[inline(always)]
+    pub fn existing_cookie(&self) -> u64 {
+        self.common(offset!(sock_cookie))
+    }
+
+    /// Its network namespace.
+    #[inline(always)]
+    pub fn netns(&self) -> u32 {
+        let net: u64 = self.common(offset!(sock_net));
+        read(net as KernelPtr, offset!(net_inum))
+    }
+
+    /// Its cookie, made now if need be where the kernel has the helper: it must be asked for while the
+    /// socket is whole, so that its `TIME_WAIT` successor inherits it.
+    ///
+    /// # Safety
+    /// `typed` must be this socket as the very argument or return value of an fentry or fexit program,
+    /// not null: the verifier accepts no other pointer.
+    #[inline(always)]
+    pub unsafe fn make_cookie(&self, typed: *mut c_void) -> u64 {
+        if config!(has_socket_cookie) != 0 {
+            // SAFETY: vouched for by the caller and checked by the verifier.
+            unsafe { generated::bpf_get_socket_cookie(typed) }
+        } else {
+            self.existing_cookie()
+        }
+    }
+}
+
 /// The key of a socket in [`crate::maps::SOCKS`].
 #[inline(always)]
 pub fn key(sk: KernelPtr) -> u64 {
     sk as u64
-}
-
-/// A socket's TCP state.
-#[inline(always)]
-pub fn state(sk: KernelPtr) -> u8 {
-    read(sk, offset!(sock_state))
-}
-
-/// The local port in host order. Once the connection is over the kernel gives the port back and
-/// zeroes `skc_num`, but leaves the copy that went into packets.
-#[inline(always)]
-pub fn local_port(sk: KernelPtr) -> u16 {
-    match read(sk, offset!(sock_num)) {
-        0 => u16::from_be(read(sk, offset!(inet_sport))),
-        port => port,
-    }
-}
-
-/// The remote port in host order.
-#[inline(always)]
-pub fn remote_port(sk: KernelPtr) -> u16 {
-    u16::from_be(read(sk, offset!(sock_dport)))
 }
 
 /// Whether the socket speaks TCP: other protocols share some of the kernel's functions.
@@ -113,28 +194,6 @@ pub fn is_tcp(sk: KernelPtr) -> bool {
 #[inline(always)]
 pub fn pending_errno(sk: KernelPtr) -> i32 {
     read(sk, offset!(sock_err))
-}
-
-/// The cookie that the socket has by now; 0 where nobody has asked for one yet.
-#[inline(always)]
-pub fn existing_cookie(sk: KernelPtr) -> u64 {
-    read(sk, offset!(sock_cookie))
-}
-
-/// The socket's cookie, made now if need be where the kernel has the helper: it must be asked for
-/// while the socket is whole, so that its `TIME_WAIT` successor inherits it.
-///
-/// # Safety
-/// `sk` must be the very argument or return value of an fentry or fexit program, not null: the
-/// verifier accepts no other pointer.
-#[inline(always)]
-pub unsafe fn make_cookie(sk: *mut c_void) -> u64 {
-    if config!(has_socket_cookie) != 0 {
-        // SAFETY: vouched for by the caller and checked by the verifier.
-        unsafe { generated::bpf_get_socket_cookie(sk) }
-    } else {
-        existing_cookie(sk as KernelPtr)
-    }
 }
 
 /// Payload bytes that the peer has acknowledged, and that were received, when the socket goes from
@@ -208,8 +267,8 @@ pub struct Change {
 /// Streams an event of this connection. The actor is the running task where it acts itself, `None`
 /// where the event was made by an interrupt: then the owner is told.
 #[inline(always)]
-pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Actor>) {
-    let family: u16 = read(sk, offset!(sock_family));
+pub fn stream(sock: &Sock, info: &SockInfo, change: Change, actor: Option<Actor>) {
+    let family: u16 = sock.common(offset!(sock_family));
     if family != AF_INET && family != AF_INET6 {
         // No socket that was read whole has another: these hooks are TCP's own.
         emit::conclude(change.kind, Outcome::ReadFailed);
@@ -224,47 +283,47 @@ pub fn stream(sk: KernelPtr, info: &SockInfo, change: Change, actor: Option<Acto
                 None => emit::fill_header_of_owner(header, change.kind, info.pid, info.tid),
             }
             (*header).stack = change.stack;
-            (*event).sock = key(sk) ^ config!(sock_secret);
+            (*event).sock = sock.key() ^ config!(sock_secret);
             (*event).cookie = info.cookie;
             (*event).start_ns = info.start_ns;
             (*event).tx_bytes = info.tx_bytes;
             (*event).rx_bytes = info.rx_bytes;
             (*event).lport = info.lport;
-            (*event).rport = remote_port(sk);
-            (*event).netns = netns(sk);
+            (*event).rport = sock.remote_port();
+            (*event).netns = sock.netns();
             (*event).family = family;
             (*event).old_state = change.old_state;
             (*event).new_state = change.new_state;
             (*event).errno = change.errno;
             (*event).role = info.role;
             (*event).padding = [0; 7];
-            fill_addresses(event, sk);
+            fill_addresses(event, sock);
         }
     });
 }
 
-/// The socket's network namespace.
 #[inline(always)]
-pub fn netns(sk: KernelPtr) -> u32 {
-    read(read_ptr(sk, offset!(sock_net)), offset!(net_inum))
-}
-
-#[inline(always)]
-unsafe fn fill_addresses(event: *mut TcpEvent, sk: KernelPtr) {
-    // SAFETY: the caller passes a whole event; each copy stays within its 16 bytes.
+unsafe fn fill_addresses(event: *mut TcpEvent, sock: &Sock) {
+    // SAFETY: the caller passes a whole event; each store stays within its 16 bytes.
     unsafe {
-        zero(&raw mut (*event).laddr);
-        zero(&raw mut (*event).raddr);
-        let (local, remote) = (
-            (&raw mut (*event).laddr).cast::<u8>(),
-            (&raw mut (*event).raddr).cast::<u8>(),
-        );
+        let (local, remote) = ((&raw mut (*event).laddr), (&raw mut (*event).raddr));
         if (*event).family == AF_INET6 {
-            copy(local, 16, sk.wrapping_add(offset!(sock_v6_rcv_saddr)));
-            copy(remote, 16, sk.wrapping_add(offset!(sock_v6_daddr)));
+            for word in 0..2 {
+                let at = word * size_of::<u64>();
+                let halves = (
+                    local.cast::<u64>().add(word),
+                    remote.cast::<u64>().add(word),
+                );
+                (halves.0).write(sock.common(offset!(sock_v6_rcv_saddr) + at));
+                (halves.1).write(sock.common(offset!(sock_v6_daddr) + at));
+            }
         } else {
-            copy(local, 4, sk.wrapping_add(offset!(sock_rcv_saddr)));
-            copy(remote, 4, sk.wrapping_add(offset!(sock_daddr)));
+            zero(local);
+            zero(remote);
+            local
+                .cast::<u32>()
+                .write(sock.common(offset!(sock_rcv_saddr)));
+            remote.cast::<u32>().write(sock.common(offset!(sock_daddr)));
         }
     }
 }

@@ -16,7 +16,10 @@ pub const TARGET: &str = "bpfel-unknown-none";
 pub const LINKER_VERSION: &str = "0.13.0";
 
 /// The package, and its binary, that holds the kernel half.
-const PACKAGE: &str = "tracer-ebpf";
+pub const PACKAGE: &str = "tracer-ebpf";
+
+/// Its binary that tracer's cost is held against.
+pub const FLOOR: &str = "floor";
 
 /// The profile of the workspace that the kernel half is built with.
 const PROFILE: &str = "bpf";
@@ -109,21 +112,22 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// Builds the kernel half of the workspace at `root` and returns the object's path. `target`
-    /// is a folder of its own for the build: sharing the outer cargo's would wait for its lock
-    /// for ever. Fails when cargo does.
-    pub fn build(&self, root: &Path, target: &Path) -> Result<PathBuf, String> {
+    /// Builds a binary of the kernel half's package in the workspace at `root`, [`PACKAGE`] for what
+    /// tracer loads, and returns the object's path. `target` is a folder of its own for the build:
+    /// sharing the outer cargo's would wait for its lock for ever. Fails when cargo does.
+    pub fn build(&self, root: &Path, target: &Path, binary: &str) -> Result<PathBuf, String> {
         let mut command = self.cargo("build", root, target);
+        command.args(["--bin", binary]);
         let status = command
             .status()
             .map_err(|error| format!("cannot start {}: {error}", self.compiler.cargo.display()))?;
         if !status.success() {
             return Err(format!(
-                "{PACKAGE} did not build ({status}); the compiler's messages stand above; if they \
+                "{binary} did not build ({status}); the compiler's messages stand above; if they \
                  name the linker or LLVM, {REMEDY}"
             ));
         }
-        let object = target.join(TARGET).join(PROFILE).join(PACKAGE);
+        let object = target.join(TARGET).join(PROFILE).join(binary);
         if object.is_file() {
             Ok(object)
         } else {
@@ -153,7 +157,7 @@ impl Toolchain {
             .env("CARGO_ENCODED_RUSTFLAGS", self.rust_flags())
             .arg(subcommand)
             .args(["--profile", PROFILE, "--target", TARGET])
-            .args(["--package", PACKAGE, "--bin", PACKAGE])
+            .args(["--package", PACKAGE])
             .arg("--target-dir")
             .arg(target);
         if self.compiler.core == Core::FromSource {

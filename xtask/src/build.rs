@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Error, Result, ensure};
 
+use crate::bpf::PACKAGE;
 use crate::command::run_shown;
 use crate::setup;
 use crate::workspace;
@@ -17,7 +18,7 @@ const PROFILE: &str = "dist";
 pub fn bpf() -> Result<()> {
     let target = workspace::target().join("bpf");
     let object = setup::bpf_toolchain()?
-        .build(workspace::root(), &target)
+        .build(workspace::root(), &target, PACKAGE)
         .map_err(Error::msg)?;
     println!("{}", object.display());
     Ok(())
@@ -27,26 +28,7 @@ pub fn bpf() -> Result<()> {
 /// its path, `dist/tracer` in the target folder.
 pub fn tracer() -> Result<PathBuf> {
     setup::bpf_toolchain()?;
-    let mut cargo = workspace::cargo("build");
-    cargo.args([
-        "--profile",
-        PROFILE,
-        "--package",
-        "tracer",
-        "--bin",
-        "tracer",
-    ]);
-    let target = workspace::make_static(&mut cargo);
-    run_shown(&mut cargo)?;
-    let built = workspace::target()
-        .join(target)
-        .join(PROFILE)
-        .join("tracer");
-    ensure!(
-        setup::is_static(&built),
-        "{} needs libraries of its host: a dependency must have brought a shared one in",
-        built.display()
-    );
+    let built = standalone("tracer", "tracer")?;
     let path = workspace::target().join("dist/tracer");
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -63,4 +45,24 @@ pub fn tracer() -> Result<PathBuf> {
         bytes as f64 / 1e6
     );
     Ok(path)
+}
+
+/// Builds the program that measures costs in a guest, and returns its path.
+pub fn cost() -> Result<PathBuf> {
+    standalone("tracer-cost", "cost")
+}
+
+/// Builds a binary that needs nothing of its host, as users get it.
+fn standalone(package: &str, binary: &str) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo("build");
+    cargo.args(["--profile", PROFILE, "--package", package, "--bin", binary]);
+    let target = workspace::make_static(&mut cargo);
+    run_shown(&mut cargo)?;
+    let built = workspace::target().join(target).join(PROFILE).join(binary);
+    ensure!(
+        setup::is_static(&built),
+        "{} needs libraries of its host: a dependency must have brought a shared one in",
+        built.display()
+    );
+    Ok(built)
 }

@@ -8,13 +8,15 @@ use aya_ebpf::{
 };
 
 use super::fd_install::installed;
-use crate::kernel::KernelPtr;
+use crate::kernel::{KernelPtr, Typed};
 
 #[fexit(function = "do_dup2")]
 fn do_dup2(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(4);
     if result >= 0 {
-        installed(ctx.arg(2), ctx.arg(1), &ctx);
+        let file = ctx.arg(1);
+        // SAFETY: the program's own argument, a `struct file`.
+        installed(ctx.arg(2), file, unsafe { Typed::new(file) }, &ctx);
     }
     0
 }
@@ -23,7 +25,7 @@ fn do_dup2(ctx: FExitContext) -> i32 {
 fn do_dup2_kprobe(ctx: ProbeContext) -> u32 {
     // Its result is not known yet; it fails only in a race with an open of the same number.
     if let (Some(file), Some(fd)) = (ctx.arg::<KernelPtr>(1), ctx.arg::<u32>(2)) {
-        installed(fd, file, &ctx);
+        installed(fd, file, file, &ctx);
     }
     0
 }

@@ -14,7 +14,7 @@ use crate::{
     emit,
     file::{self, Change},
     filter,
-    kernel::{KernelPtr, add, plain_arg},
+    kernel::{KernelPtr, add, plain_arg, plain_result},
     maps::{SCRATCH, ScratchUser},
     path,
     process::{self, Actor},
@@ -36,7 +36,7 @@ const EAGAIN: i32 = 11;
 
 #[fexit(function = "do_filp_open")]
 fn do_filp_open(ctx: FExitContext) -> i32 {
-    if let Some(errno) = errno_of_pointer(plain_arg(&ctx, 3)) {
+    if let Some(errno) = errno_of_pointer(plain_result(&ctx, 3)) {
         open_failed(errno, Some(plain_arg(&ctx, 1)));
     }
     0
@@ -58,12 +58,12 @@ fn open_failed(errno: i32, filename: Option<KernelPtr>) {
     if is_repeated {
         return;
     }
-    emit::see(KIND);
     let actor = Actor::current();
     if !filter::wants_pid(actor.pid) {
-        emit::conclude(KIND, Outcome::Filtered);
+        emit::see_filtered(KIND);
         return;
     }
+    emit::see(KIND);
     let Some(counters) = process::counters(actor) else {
         process::table_full(KIND);
         return;

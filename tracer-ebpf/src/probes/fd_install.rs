@@ -14,7 +14,7 @@ use crate::{
     emit,
     file::{self, Change},
     filter,
-    kernel::{KernelPtr, add},
+    kernel::{KernelPtr, Structure, Typed, add},
     maps::{SCRATCH, ScratchUser},
     path,
     process::{self, Actor},
@@ -25,7 +25,9 @@ const KIND: EventKind = EventKind::FdInstall;
 
 #[fentry(function = "fd_install")]
 fn fd_install(ctx: FEntryContext) -> i32 {
-    if installed(ctx.arg(0), ctx.arg(1), &ctx) {
+    let file = ctx.arg(1);
+    // SAFETY: the program's own argument, a `struct file`.
+    if installed(ctx.arg(0), file, unsafe { Typed::new(file) }, &ctx) {
         warn!(&ctx, "the table of processes is full: some are not counted");
     }
     0
@@ -34,27 +36,32 @@ fn fd_install(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "fd_install")]
 fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg::<KernelPtr>(1))
-        && installed(fd, file, &ctx)
+        && installed(fd, file, file, &ctx)
     {
         warn!(&ctx, "the table of processes is full: some are not counted");
     }
     0
 }
 
-/// Counts and, as far as that is wanted, tells of a new descriptor. True where it is worth a
-/// warning.
+/// Counts and, as far as that is wanted, tells of a new descriptor. `structure` is the file as it can
+/// be read best. True where it is worth a warning.
 #[inline(always)]
-pub(super) fn installed(fd: u32, file: KernelPtr, ctx: &impl EbpfContext) -> bool {
-    emit::see(KIND);
+pub(super) fn installed(
+    fd: u32,
+    file: KernelPtr,
+    structure: impl Structure,
+    ctx: &impl EbpfContext,
+) -> bool {
     let actor = Actor::current();
     if !filter::wants_pid(actor.pid) {
-        emit::conclude(KIND, Outcome::Filtered);
+        emit::see_filtered(KIND);
         return false;
     }
+    emit::see(KIND);
     let Some(counters) = process::counters(actor) else {
         return process::table_full(KIND);
     };
-    let fd_kind = file::kind(file);
+    let fd_kind = file::kind(structure);
     let source = match process::fd_source() {
         // What a ring opens for a process is as much an open as the process's own.
         FdSource::IoUring if matches!(fd_kind, FdKind::File) => FdSource::Open,

@@ -12,7 +12,7 @@ use crate::{
     emit,
     file::{self, Change},
     filter,
-    kernel::KernelPtr,
+    kernel::{KernelPtr, Structure, Typed},
     process::{self, Actor},
     stack::NOT_ASKED,
 };
@@ -22,7 +22,8 @@ const KIND: EventKind = EventKind::FdClose;
 #[fentry(function = "filp_close")]
 fn filp_close(ctx: FEntryContext) -> i32 {
     let owner: u64 = ctx.arg(1);
-    closed(ctx.arg(0), owner, -1);
+    // SAFETY: the program's own argument, a `struct file`.
+    closed(unsafe { Typed::new(ctx.arg(0)) }, owner, -1);
     0
 }
 
@@ -37,21 +38,21 @@ fn filp_close_kprobe(ctx: ProbeContext) -> u32 {
 /// Counts a descriptor that was closed. `owner` is the table that it was in; 0 where the kernel
 /// closes a file of its own, which never was a descriptor.
 #[inline(always)]
-pub(super) fn closed(file: KernelPtr, owner: u64, fd: i32) {
+pub(super) fn closed(file: impl Structure, owner: u64, fd: i32) {
     if owner == 0 {
         return;
     }
-    emit::see(KIND);
     let actor = Actor::current();
     // A process that is not known yet closes what it inherited, one that has ended closes the rest:
     // neither changes a count that anybody keeps.
     let counters = match process::known_counters(actor.pid) {
         Some(counters) if filter::wants_pid(actor.pid) => counters,
         _ => {
-            emit::conclude(KIND, Outcome::Filtered);
+            emit::see_filtered(KIND);
             return;
         }
     };
+    emit::see(KIND);
     let fd_kind = file::kind(file);
     file::count_closed(counters, fd_kind);
     if filter::is_selected(actor.pid) {

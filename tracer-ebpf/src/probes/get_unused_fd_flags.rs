@@ -45,12 +45,12 @@ fn refused(result: i32) {
     if result != -EMFILE {
         return;
     }
-    emit::see(KIND);
     let actor = Actor::current();
     if !filter::wants_pid(actor.pid) {
-        emit::conclude(KIND, Outcome::Filtered);
+        emit::see_filtered(KIND);
         return;
     }
+    emit::see(KIND);
     let Some(counters) = process::counters(actor) else {
         process::table_full(KIND);
         return;

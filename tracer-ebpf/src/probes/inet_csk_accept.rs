@@ -16,10 +16,10 @@ use tracer_common::{EventKind, Role, stats::Outcome};
 use super::wanted;
 use crate::{
     emit,
-    kernel::{KernelPtr, add, now_ns, plain_arg},
+    kernel::{KernelPtr, add, now_ns, plain_result},
     maps::SOCKS,
     process::{self, Actor},
-    sock::{self, Change, SockInfo},
+    sock::{self, Change, Sock, SockInfo},
     stack::NOT_ASKED,
 };
 
@@ -40,23 +40,29 @@ fn inet_csk_accept_2(ctx: FExitContext) -> i32 {
 #[kretprobe(function = "inet_csk_accept")]
 fn inet_csk_accept_kprobe(ctx: RetProbeContext) -> u32 {
     let sk: KernelPtr = ctx.ret();
-    if !sk.is_null() && wanted(KIND, sk) && accepted(sk, sock::existing_cookie(sk)) {
-        warn!(
-            &ctx,
-            "the table of connections is full: some are not followed"
-        );
+    if !sk.is_null() {
+        let sock = Sock::read(sk);
+        if wanted(KIND, &sock) && accepted(&sock, sock.existing_cookie()) {
+            warn!(
+                &ctx,
+                "the table of connections is full: some are not followed"
+            );
+        }
     }
     0
 }
 
 #[inline(always)]
-fn fexit_with_result(ctx: &FExitContext, index: usize) {
-    let typed: *mut c_void = ctx.arg(index);
-    let sk = plain_arg(ctx, index);
-    if !typed.is_null() && wanted(KIND, sk) {
+fn fexit_with_result(ctx: &FExitContext, arguments: usize) {
+    let typed: *mut c_void = ctx.arg(arguments);
+    if typed.is_null() {
+        return;
+    }
+    let sock = Sock::read(plain_result(ctx, arguments));
+    if wanted(KIND, &sock) {
         // SAFETY: the program's own result value, not null.
-        let cookie = unsafe { sock::make_cookie(typed) };
-        if accepted(sk, cookie) {
+        let cookie = unsafe { sock.make_cookie(typed) };
+        if accepted(&sock, cookie) {
             warn!(
                 ctx,
                 "the table of connections is full: some are not followed"
@@ -67,26 +73,22 @@ fn fexit_with_result(ctx: &FExitContext, index: usize) {
 
 /// True where it is worth a warning.
 #[inline(always)]
-fn accepted(sk: KernelPtr, cookie: u64) -> bool {
+fn accepted(sock: &Sock, cookie: u64) -> bool {
     let actor = Actor::current();
     let Some(counters) = process::counters(actor) else {
         return process::table_full(KIND);
     };
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).accepts }, 1);
-    let known = known_start(sk);
-    let mut info = SockInfo::new(
-        Role::Server,
-        known.unwrap_or(now_ns()),
-        sock::local_port(sk),
-    )
-    .owned_by(actor);
+    let start_ns = known_start(sock).unwrap_or(now_ns());
+    let mut info = SockInfo::new(Role::Server, start_ns, sock.local_port()).owned_by(actor);
     info.cookie = cookie;
-    let state = sock::state(sk);
+    let state = sock.state();
     if sock::is_settled(state) {
-        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+        (info.tx_bytes, info.rx_bytes) =
+            sock::payload_bytes(sock.address(), info.role, state, state);
     }
-    if SOCKS.insert(sock::key(sk), &info, 0).is_err() {
+    if SOCKS.insert(sock.key(), &info, 0).is_err() {
         return emit::conclude(KIND, Outcome::MapFull);
     }
     let change = Change {
@@ -96,13 +98,13 @@ fn accepted(sk: KernelPtr, cookie: u64) -> bool {
         errno: 0,
         stack: NOT_ASKED,
     };
-    sock::stream(sk, &info, change, Some(actor));
+    sock::stream(sock, &info, change, Some(actor));
     false
 }
 
 /// When the peer's handshake ended, where that was seen.
 #[inline(always)]
-fn known_start(sk: KernelPtr) -> Option<u64> {
+fn known_start(sock: &Sock) -> Option<u64> {
     // SAFETY: an entry is only replaced as a whole.
-    unsafe { SOCKS.get(sock::key(sk)) }.map(|info| info.start_ns)
+    unsafe { SOCKS.get(sock.key()) }.map(|info| info.start_ns)
 }

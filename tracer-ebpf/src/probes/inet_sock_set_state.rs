@@ -11,10 +11,10 @@ use tracer_common::{
 
 use crate::{
     config::config,
-    emit, filter,
+    emit,
     kernel::{KernelPtr, now_ns},
     maps::SOCKS,
-    sock::{self, Change, SockInfo},
+    sock::{self, Change, Sock, SockInfo},
     stack::NOT_ASKED,
 };
 
@@ -48,10 +48,11 @@ fn handshake_done(sk: KernelPtr) {
     if !sock::is_tcp(sk) {
         return;
     }
-    if filter::wants_ports(sock::local_port(sk), sock::remote_port(sk)) {
-        let info = SockInfo::new(Role::Server, now_ns(), sock::local_port(sk));
+    let sock = Sock::read(sk);
+    if sock.is_of_wanted_ports() {
+        let info = SockInfo::new(Role::Server, now_ns(), sock.local_port());
         // Without room the accept, which counts its own loss, tells the connection's begin.
-        let _ = SOCKS.insert(sock::key(sk), &info, 0);
+        let _ = SOCKS.insert(sock.key(), &info, 0);
     } else {
         sock::forget(sk);
     }
@@ -63,7 +64,7 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
     if let Some(info) = SOCKS.get_ptr_mut(key) {
         // SAFETY: a map value that the verifier knows of. The kernel changes a socket's state under
         // the socket's lock, so nobody else writes this entry now.
-        unsafe { followed_changed(sk, &mut *info, old, new) };
+        unsafe { followed_changed(&Sock::read(sk), &mut *info, old, new) };
         return;
     }
     // Not followed: a connection from before watching began is met here for the first time, if it
@@ -71,15 +72,14 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
     if old != ESTABLISHED || !sock::is_tcp(sk) {
         return;
     }
-    emit::see(KIND);
-    if config!(filter_pids) != 0
-        || !filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
-    {
-        emit::conclude(KIND, Outcome::Filtered);
+    let sock = Sock::read(sk);
+    if config!(filter_pids) != 0 || !sock.is_of_wanted_ports() {
+        emit::see_filtered(KIND);
         return;
     }
-    let mut info = SockInfo::new(Role::Unknown, 0, sock::local_port(sk));
-    info.cookie = sock::existing_cookie(sk);
+    emit::see(KIND);
+    let mut info = SockInfo::new(Role::Unknown, 0, sock.local_port());
+    info.cookie = sock.existing_cookie();
     (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old, new);
     if new != CLOSE && SOCKS.insert(key, &info, 0).is_err() {
         emit::conclude(KIND, Outcome::MapFull);
@@ -87,7 +87,7 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
     }
     let errno = sock::pending_errno(sk);
     sock::stream(
-        sk,
+        &sock,
         &info,
         Change {
             kind: KIND,
@@ -101,7 +101,7 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
 }
 
 #[inline(always)]
-fn followed_changed(sk: KernelPtr, info: &mut SockInfo, old: u8, new: u8) {
+fn followed_changed(sock: &Sock, info: &mut SockInfo, old: u8, new: u8) {
     // The entry into TIME_WAIT has already told that the connection is over.
     if info.time_wait == 0 {
         // A server's socket that nobody has accepted yet is wanted if its owner is, who is not
@@ -111,11 +111,11 @@ fn followed_changed(sk: KernelPtr, info: &mut SockInfo, old: u8, new: u8) {
         }
         emit::see(KIND);
         if info.cookie == 0 {
-            info.cookie = sock::existing_cookie(sk);
+            info.cookie = sock.existing_cookie();
         }
-        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old, new);
+        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sock.address(), info.role, old, new);
         let errno = if new == CLOSE {
-            sock::pending_errno(sk)
+            sock::pending_errno(sock.address())
         } else {
             0
         };
@@ -126,10 +126,10 @@ fn followed_changed(sk: KernelPtr, info: &mut SockInfo, old: u8, new: u8) {
             errno,
             stack: NOT_ASKED,
         };
-        sock::stream(sk, info, change, None);
+        sock::stream(sock, info, change, None);
     }
     let unaccepted = info.role == Role::Server as u8 && info.pid == 0;
     if new == CLOSE && (info.descriptor_closed != 0 || unaccepted) {
-        let _ = SOCKS.remove(sock::key(sk));
+        let _ = SOCKS.remove(sock.key());
     }
 }

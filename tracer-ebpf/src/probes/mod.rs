@@ -19,9 +19,14 @@ mod tcp_time_wait;
 mod tcp_v4_connect;
 mod tcp_v6_connect;
 
-use tracer_common::{EventKind, stats::Outcome};
+use tracer_common::EventKind;
 
-use crate::{emit, filter, kernel::KernelPtr, process::Actor, sock};
+use crate::{
+    emit, filter,
+    kernel::KernelPtr,
+    process::Actor,
+    sock::{self, Sock},
+};
 
 /// `EMFILE`: the process's descriptor table is full (`include/uapi/asm-generic/errno-base.h`).
 const EMFILE: i32 = 24;
@@ -33,13 +38,13 @@ const ERRNO_MAX: i64 = 4095;
 /// Sees a connection that the running process begins on this socket; whether it was selected. One that
 /// was not is accounted for, and takes the place of what used the socket's memory before.
 #[inline(always)]
-fn wanted(kind: EventKind, sk: KernelPtr) -> bool {
-    emit::see(kind);
-    let wanted = filter::wants_ports(sock::local_port(sk), sock::remote_port(sk))
-        && filter::wants_pid(Actor::current().pid);
-    if !wanted {
-        sock::forget(sk);
-        emit::conclude(kind, Outcome::Filtered);
+fn wanted(kind: EventKind, sock: &Sock) -> bool {
+    let wanted = sock.is_of_wanted_ports() && filter::wants_pid(Actor::current().pid);
+    if wanted {
+        emit::see(kind);
+    } else {
+        sock::forget(sock.address());
+        emit::see_filtered(kind);
     }
     wanted
 }

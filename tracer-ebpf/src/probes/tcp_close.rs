@@ -9,7 +9,6 @@ use aya_ebpf::{
 use tracer_common::{
     EventKind, Role,
     net::state::{CLOSE, LISTEN},
-    stats::Outcome,
 };
 
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     kernel::{KernelPtr, plain_arg},
     maps::SOCKS,
     process::Actor,
-    sock::{self, Change, SockInfo},
+    sock::{self, Change, Sock, SockInfo},
     stack::NOT_ASKED,
 };
 
@@ -40,7 +39,8 @@ fn tcp_close_kprobe(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn closing(sk: KernelPtr) {
     let actor = Actor::current();
-    let state = sock::state(sk);
+    let sock = Sock::read(sk);
+    let state = sock.state();
     let change = Change {
         kind: KIND,
         old_state: state,
@@ -48,7 +48,7 @@ fn closing(sk: KernelPtr) {
         errno: 0,
         stack: NOT_ASKED,
     };
-    let key = sock::key(sk);
+    let key = sock.key();
     if let Some(info) = SOCKS.get_ptr_mut(key) {
         emit::see(KIND);
         // SAFETY: a map value that the verifier knows of. The socket is not locked yet, so an
@@ -58,7 +58,7 @@ fn closing(sk: KernelPtr) {
         if sock::is_settled(state) {
             (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
         }
-        sock::stream(sk, info, change, Some(actor));
+        sock::stream(&sock, info, change, Some(actor));
         if state == CLOSE {
             let _ = SOCKS.remove(key);
         }
@@ -67,17 +67,16 @@ fn closing(sk: KernelPtr) {
     // A listening socket, or one that never was connected, is no connection. One that was, and is not
     // followed, was accepted by a call that had been waiting since before watching began, or is
     // itself from before: who closes it is then the only sign of whose it is.
-    let (local, remote) = (sock::local_port(sk), sock::remote_port(sk));
-    if state == LISTEN || (state == CLOSE && remote == 0) {
+    if state == LISTEN || (state == CLOSE && sock.remote_port() == 0) {
+        return;
+    }
+    if !sock.is_of_wanted_ports() || !filter::wants_pid(actor.pid) {
+        emit::see_filtered(KIND);
         return;
     }
     emit::see(KIND);
-    if !filter::wants_ports(local, remote) || !filter::wants_pid(actor.pid) {
-        emit::conclude(KIND, Outcome::Filtered);
-        return;
-    }
-    let mut info = SockInfo::new(Role::Unknown, 0, local);
-    info.cookie = sock::existing_cookie(sk);
+    let mut info = SockInfo::new(Role::Unknown, 0, sock.local_port());
+    info.cookie = sock.existing_cookie();
     (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
-    sock::stream(sk, &info, change, Some(actor));
+    sock::stream(&sock, &info, change, Some(actor));
 }

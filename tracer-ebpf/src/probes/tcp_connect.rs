@@ -17,10 +17,10 @@ use tracer_common::{
 use super::wanted;
 use crate::{
     emit,
-    kernel::{KernelPtr, add, now_ns, plain_arg},
+    kernel::{add, now_ns, plain_arg},
     maps::SOCKS,
     process::{self, Actor},
-    sock::{self, Change, SockInfo},
+    sock::{self, Change, Sock, SockInfo},
     stack,
 };
 
@@ -28,11 +28,11 @@ const KIND: EventKind = EventKind::TcpConnect;
 
 #[fentry(function = "tcp_connect")]
 fn tcp_connect(ctx: FEntryContext) -> i32 {
-    let sk = plain_arg(&ctx, 0);
-    if wanted(KIND, sk) {
+    let sock = Sock::read(plain_arg(&ctx, 0));
+    if wanted(KIND, &sock) {
         // SAFETY: the program's own argument.
-        let cookie = unsafe { sock::make_cookie(ctx.arg::<*mut c_void>(0)) };
-        if connecting(sk, cookie, &ctx) {
+        let cookie = unsafe { sock.make_cookie(ctx.arg::<*mut c_void>(0)) };
+        if connecting(&sock, cookie, &ctx) {
             warn!(
                 &ctx,
                 "the table of connections is full: some are not followed"
@@ -44,9 +44,9 @@ fn tcp_connect(ctx: FEntryContext) -> i32 {
 
 #[kprobe(function = "tcp_connect")]
 fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(sk) = ctx.arg::<KernelPtr>(0)
-        && wanted(KIND, sk)
-        && connecting(sk, sock::existing_cookie(sk), &ctx)
+    if let Some(sock) = ctx.arg(0).map(Sock::read)
+        && wanted(KIND, &sock)
+        && connecting(&sock, sock.existing_cookie(), &ctx)
     {
         warn!(
             &ctx,
@@ -58,16 +58,16 @@ fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
 
 /// True where it is worth a warning.
 #[inline(always)]
-fn connecting(sk: KernelPtr, cookie: u64, ctx: &impl EbpfContext) -> bool {
+fn connecting(sock: &Sock, cookie: u64, ctx: &impl EbpfContext) -> bool {
     let actor = Actor::current();
     let Some(counters) = process::counters(actor) else {
         return process::table_full(KIND);
     };
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).connects }, 1);
-    let mut info = SockInfo::new(Role::Client, now_ns(), sock::local_port(sk)).owned_by(actor);
+    let mut info = SockInfo::new(Role::Client, now_ns(), sock.local_port()).owned_by(actor);
     info.cookie = cookie;
-    if SOCKS.insert(sock::key(sk), &info, 0).is_err() {
+    if SOCKS.insert(sock.key(), &info, 0).is_err() {
         return emit::conclude(KIND, Outcome::MapFull);
     }
     let change = Change {
@@ -77,6 +77,6 @@ fn connecting(sk: KernelPtr, cookie: u64, ctx: &impl EbpfContext) -> bool {
         errno: 0,
         stack: stack::take(ctx),
     };
-    sock::stream(sk, &info, change, Some(actor));
+    sock::stream(sock, &info, change, Some(actor));
     false
 }

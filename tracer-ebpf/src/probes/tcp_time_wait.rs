@@ -6,14 +6,14 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use tracer_common::{EventKind, Role, stats::Outcome};
+use tracer_common::{EventKind, Role};
 
 use crate::{
     config::config,
-    emit, filter,
+    emit,
     kernel::{KernelPtr, plain_arg},
     maps::SOCKS,
-    sock::{self, Change, SockInfo},
+    sock::{self, Change, Sock, SockInfo},
     stack::NOT_ASKED,
 };
 
@@ -36,8 +36,8 @@ fn tcp_time_wait_kprobe(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn entering(sk: KernelPtr, state: u8) {
-    emit::see(KIND);
-    let old_state = sock::state(sk);
+    let sock = Sock::read(sk);
+    let old_state = sock.state();
     let change = Change {
         kind: KIND,
         old_state,
@@ -45,24 +45,25 @@ fn entering(sk: KernelPtr, state: u8) {
         errno: 0,
         stack: NOT_ASKED,
     };
-    if let Some(info) = SOCKS.get_ptr_mut(sock::key(sk)) {
+    if let Some(info) = SOCKS.get_ptr_mut(sock.key()) {
+        emit::see(KIND);
         // SAFETY: a map value that the verifier knows of; the socket is locked.
         let info = unsafe { &mut *info };
         info.time_wait = 1;
         if info.cookie == 0 {
-            info.cookie = sock::existing_cookie(sk);
+            info.cookie = sock.existing_cookie();
         }
         (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old_state, state);
-        sock::stream(sk, info, change, None);
+        sock::stream(&sock, info, change, None);
         return;
     }
-    let (local, remote) = (sock::local_port(sk), sock::remote_port(sk));
-    if config!(filter_pids) != 0 || !filter::wants_ports(local, remote) {
-        emit::conclude(KIND, Outcome::Filtered);
+    if config!(filter_pids) != 0 || !sock.is_of_wanted_ports() {
+        emit::see_filtered(KIND);
         return;
     }
-    let mut info = SockInfo::new(Role::Unknown, 0, local);
-    info.cookie = sock::existing_cookie(sk);
+    emit::see(KIND);
+    let mut info = SockInfo::new(Role::Unknown, 0, sock.local_port());
+    info.cookie = sock.existing_cookie();
     (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old_state, state);
-    sock::stream(sk, &info, change, None);
+    sock::stream(&sock, &info, change, None);
 }

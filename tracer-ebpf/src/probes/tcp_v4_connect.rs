@@ -6,7 +6,6 @@ use aya_ebpf::{macros::fexit, programs::FExitContext};
 use tracer_common::{
     EventKind, Role, TcpEvent,
     net::{AF_INET, state::CLOSE},
-    stats::Outcome,
 };
 
 use crate::{
@@ -15,7 +14,8 @@ use crate::{
     kernel::{KernelPtr, add, copy, now_ns, plain_arg, read, zero},
     maps::SOCKS,
     process::{self, Actor},
-    sock, stack,
+    sock::{self, Sock},
+    stack,
 };
 
 const KIND: EventKind = EventKind::TcpConnectFailed;
@@ -24,9 +24,9 @@ const KIND: EventKind = EventKind::TcpConnectFailed;
 fn tcp_v4_connect(ctx: FExitContext) -> i32 {
     /// Where `struct sockaddr_in` keeps the address (`include/uapi/linux/in.h`).
     const ADDRESS: usize = 4;
-    let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
     let result: i32 = ctx.arg(3);
     if result < 0 {
+        let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
         connect_failed(
             &ctx,
             sk,
@@ -63,13 +63,13 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
     if unsafe { SOCKS.get(sock::key(sk)) }.is_some() {
         return;
     }
-    emit::see(KIND);
     let actor = Actor::current();
     let rport = u16::from_be(read(target.address, PORT));
     if !filter::wants_ports(0, rport) || !filter::wants_pid(actor.pid) {
-        emit::conclude(KIND, Outcome::Filtered);
+        emit::see_filtered(KIND);
         return;
     }
+    emit::see(KIND);
     let Some(counters) = process::counters(actor) else {
         process::table_full(KIND);
         return;
@@ -78,13 +78,14 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).connects }, 1);
     let stack = stack::take(ctx);
+    let sock = Sock::read(sk);
     emit::stream::<TcpEvent>(KIND, |event| {
         // SAFETY: the record was reserved with this very type; at most 16 bytes of address.
         unsafe {
             emit::fill_header(&raw mut (*event).header, KIND, actor);
             (*event).header.stack = stack;
-            (*event).sock = sock::key(sk) ^ config!(sock_secret);
-            (*event).cookie = sock::existing_cookie(sk);
+            (*event).sock = sock.key() ^ config!(sock_secret);
+            (*event).cookie = sock.existing_cookie();
             (*event).start_ns = now_ns();
             (*event).tx_bytes = 0;
             (*event).rx_bytes = 0;
@@ -94,7 +95,7 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
             copy(to, target.bytes, target.address.wrapping_add(target.at));
             (*event).lport = 0;
             (*event).rport = rport;
-            (*event).netns = sock::netns(sk);
+            (*event).netns = sock.netns();
             (*event).family = target.family;
             (*event).old_state = CLOSE;
             (*event).new_state = CLOSE;

@@ -14,9 +14,12 @@ fn tcp_v6_connect(ctx: FExitContext) -> i32 {
     const ADDRESS: usize = 8;
     /// `::ffff:0:0/96`: twelve bytes in front of an IPv4 address (RFC 4291, 2.5.5.2).
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-    let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
     let result: i32 = ctx.arg(3);
-    if result < 0 && read::<[u8; 12]>(address, ADDRESS) != MAPPED {
+    if result >= 0 {
+        return 0;
+    }
+    let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
+    if read::<[u8; 12]>(address, ADDRESS) != MAPPED {
         connect_failed(
             &ctx,
             sk,

@@ -1,6 +1,7 @@
 //! Measures what tracer costs, and holds each figure against its target; it never compares figures
 //! of two runs: machines differ.
 
+mod cost;
 mod engine;
 mod figure;
 mod flight;
@@ -41,6 +42,8 @@ enum Format {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// What watching adds to connections and opens in a guest, beside the floor and peers.
+    Cost,
     /// The engine's speed and memory, without a trace.
     Engine,
     /// Bytes of a trace for each event.
@@ -54,6 +57,7 @@ enum Part {
 impl Part {
     fn measure(self, load: &Load, inputs: u64) -> Result<Vec<Figure>> {
         match self {
+            Self::Cost => cost::measure(),
             Self::Engine => engine::measure(load, inputs),
             Self::TraceSize => trace_size::measure(load, inputs),
             Self::Replay => replay::measure(load, inputs),

@@ -10,7 +10,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tracer_common::{Config, Offsets};
+use tracer_common::{Config, Offsets, config::FEW_PORTS};
 
 use super::{
     hooks::{Attachment, HOOKS, Hook, Subject},
@@ -188,9 +188,19 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
             is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_task_pt_regs)
                 .unwrap_or(false),
         ),
+        // Nor for these helpers; but this one came with them.
+        has_func_arg: u8::from(
+            is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_loop).unwrap_or(false),
+        ),
         stacks: u8::from(options.stacks),
-        padding: [0; 7],
+        are_ports_few: 0,
+        padding: [0; 5],
+        few_ports: [0; FEW_PORTS],
     };
+    if let Some(few) = few_ports(&options.selection) {
+        config.are_ports_few = 1;
+        config.few_ports = few;
+    }
     let mut ebpf = open(options, &config, &kernel)?;
     let mut tracing = options.method != Method::Kprobe;
     if tracing {
@@ -214,6 +224,16 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     }
     select(&mut ebpf, &options.selection)?;
     attach_all(ebpf, &kernel, options, tracing)
+}
+
+/// The selected ports, the last of them repeated, where they are few enough to be compared one by one.
+fn few_ports(selection: &Selection) -> Option<[u16; FEW_PORTS]> {
+    let last = *selection.ports.last()?;
+    let mut few = [last; FEW_PORTS];
+    for (at, port) in selection.ports.iter().enumerate() {
+        *few.get_mut(at)? = *port;
+    }
+    Some(few)
 }
 
 /// Kernels before 5.11 charge maps to the limit of locked memory, by default 64 KiB or some MiB; the

@@ -1,0 +1,105 @@
+//! Measures, in a guest whose clock counts instructions, what watchers add to a connection and to an
+//! open and close, and prints a JSON object a line; it never judges that.
+//!
+//! The guest has one processor, so what a watcher does in the kernel and in its own process delays the
+//! workload alike: the time that passes is the whole cost.
+
+mod floor;
+mod watcher;
+mod workload;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use watcher::{Watched, Watcher};
+use workload::Workload;
+
+/// Measures what watchers cost.
+#[derive(Parser)]
+#[command(name = "cost")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure every watcher that is there.
+    All {
+        /// The programs of the kernel that make the floor.
+        #[arg(long, value_name = "FILE")]
+        floor: PathBuf,
+        /// The program.
+        #[arg(long, value_name = "PROGRAM")]
+        tracer: PathBuf,
+        /// How often each workload does its work.
+        #[arg(long, default_value_t = 10_000)]
+        count: u32,
+        /// Only watchers with this in their name.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Be the floor's reader until the standard input ends.
+    Floor {
+        /// The programs of the kernel.
+        object: PathBuf,
+        /// What is watched.
+        watched: Watched,
+        /// The only port that is wanted.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::All {
+            floor,
+            tracer,
+            count,
+            only,
+        } => all(&Watcher::all(&floor, &tracer)?, count, only.as_deref()),
+        Command::Floor {
+            object,
+            watched,
+            port,
+        } => floor::read(&object, watched, port),
+    }
+}
+
+fn all(watchers: &[Watcher], count: u32, only: Option<&str>) -> Result<()> {
+    let mut workload = Workload::new()?;
+    for watched in [Watched::Connections, Watched::Descriptors] {
+        // The first round fills caches and tables, which later rounds find filled.
+        workload.run(watched, count)?;
+        let alone = workload.run(watched, count)?;
+        print("nobody", watched, alone, 0.0);
+        for watcher in watchers {
+            let is_asked_for = only.is_none_or(|only| watcher.name.contains(only));
+            if watcher.watched != watched || !is_asked_for {
+                continue;
+            }
+            let Some(running) = watcher.start()? else {
+                println!("{}", json!({ "watcher": watcher.name, "absent": true }));
+                continue;
+            };
+            let taken = workload.run(watched, count)?;
+            running.end()?;
+            print(&watcher.name, watched, taken, taken - alone);
+        }
+    }
+    Ok(())
+}
+
+fn print(watcher: &str, watched: Watched, taken_ns: f64, added_ns: f64) {
+    let told = json!({
+        "watcher": watcher,
+        "workload": watched.name(),
+        "ns": taken_ns,
+        "added_ns": added_ns,
+    });
+    println!("{told}");
+}
