@@ -11,19 +11,19 @@ use aya::{
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::watcher::Watched;
+use crate::watcher::Subject;
 
 /// How often the ring is looked at without being woken, in milliseconds.
 const POLL_MS: u16 = 100;
 
 /// Reads until it is killed.
-pub fn read(object: &Path, watched: Watched, port: u16) -> Result<()> {
+pub fn read(object: &Path, subject: Subject, port: u16) -> Result<()> {
     let mut floor = EbpfLoader::new()
         .override_global("PORT", &port, true)
         .load(&fs::read(object)?)?;
     let btf = Btf::from_sys_fs()?;
-    match watched {
-        Watched::Connections => {
+    match subject {
+        Subject::Connections => {
             attach_entry(&mut floor, "floor_connect", "tcp_connect", &btf)?;
             attach_entry(&mut floor, "floor_close", "tcp_close", &btf)?;
             let accept = floor.program_mut("floor_accept").context("no accept")?;
@@ -31,7 +31,7 @@ pub fn read(object: &Path, watched: Watched, port: u16) -> Result<()> {
             accept.load("inet_csk_accept", &btf)?;
             accept.attach()?;
         }
-        Watched::Descriptors => {
+        Subject::Descriptors => {
             attach_entry(&mut floor, "floor_open", "do_filp_open", &btf)?;
             attach_entry(&mut floor, "floor_filp_close", "filp_close", &btf)?;
         }

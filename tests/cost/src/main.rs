@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
-use watcher::{Watched, Watcher};
+use watcher::{Subject, Watcher};
 use workload::Workload;
 
 /// Measures what watchers cost.
@@ -47,7 +47,7 @@ enum Command {
         /// The programs of the kernel.
         object: PathBuf,
         /// What is watched.
-        watched: Watched,
+        subject: Subject,
         /// The only port that is wanted.
         #[arg(long, default_value_t = 0)]
         port: u16,
@@ -64,40 +64,40 @@ fn main() -> Result<()> {
         } => all(&Watcher::all(&floor, &tracer)?, count, only.as_deref()),
         Command::Floor {
             object,
-            watched,
+            subject,
             port,
-        } => floor::read(&object, watched, port),
+        } => floor::read(&object, subject, port),
     }
 }
 
 fn all(watchers: &[Watcher], count: u32, only: Option<&str>) -> Result<()> {
     let mut workload = Workload::new()?;
-    for watched in [Watched::Connections, Watched::Descriptors] {
+    for subject in [Subject::Connections, Subject::Descriptors] {
         // The first round fills caches and tables, which later rounds find filled.
-        workload.run(watched, count)?;
-        let alone = workload.run(watched, count)?;
-        print("nobody", watched, alone, 0.0);
+        workload.run(subject, count)?;
+        let alone = workload.run(subject, count)?;
+        print("nobody", subject, alone, 0.0);
         for watcher in watchers {
             let is_asked_for = only.is_none_or(|only| watcher.name.contains(only));
-            if watcher.watched != watched || !is_asked_for {
+            if watcher.subject != subject || !is_asked_for {
                 continue;
             }
             let Some(running) = watcher.start()? else {
                 println!("{}", json!({ "watcher": watcher.name, "absent": true }));
                 continue;
             };
-            let taken = workload.run(watched, count)?;
+            let taken = workload.run(subject, count)?;
             running.end()?;
-            print(&watcher.name, watched, taken, taken - alone);
+            print(&watcher.name, subject, taken, taken - alone);
         }
     }
     Ok(())
 }
 
-fn print(watcher: &str, watched: Watched, taken_ns: f64, added_ns: f64) {
+fn print(watcher: &str, subject: Subject, taken_ns: f64, added_ns: f64) {
     let told = json!({
         "watcher": watcher,
-        "workload": watched.name(),
+        "workload": subject.name(),
         "ns": taken_ns,
         "added_ns": added_ns,
     });

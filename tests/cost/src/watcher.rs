@@ -33,14 +33,14 @@ const STOPPED: &str = "tracer, in the kernel";
 
 /// What a watcher is asked to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Watched {
+pub enum Subject {
     /// Connections.
     Connections,
     /// Descriptors.
     Descriptors,
 }
 
-impl Watched {
+impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Self::Connections => "connection",
@@ -52,7 +52,7 @@ impl Watched {
 /// A program and how it is asked.
 pub struct Watcher {
     pub name: String,
-    pub watched: Watched,
+    pub subject: Subject,
     program: PathBuf,
     arguments: Vec<String>,
 }
@@ -60,7 +60,7 @@ pub struct Watcher {
 impl Watcher {
     /// All of them. `floor` is what its reader loads, `tracer` the program.
     pub fn all(floor: &Path, tracer: &Path) -> Result<Vec<Self>> {
-        use Watched::{Connections, Descriptors};
+        use Subject::{Connections, Descriptors};
         let own = env::current_exe()?;
         let (own, tracer) = (own.display(), tracer.display());
         let floor = floor.display();
@@ -146,11 +146,11 @@ impl Watcher {
         ];
         Ok(lines
             .into_iter()
-            .map(|(name, watched, line)| {
+            .map(|(name, subject, line)| {
                 let mut words = line.split(' ').map(str::to_owned);
                 Self {
                     name: name.to_owned(),
-                    watched,
+                    subject,
                     program: words.next().unwrap_or_default().into(),
                     arguments: words.collect(),
                 }

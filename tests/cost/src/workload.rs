@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::watcher::Watched;
+use crate::watcher::Subject;
 
 /// The port that watchers are asked for.
 pub const PORT: u16 = 2181;
@@ -40,16 +40,16 @@ impl Workload {
     }
 
     /// Nanoseconds that one connection, or one open and close, takes in the mean of so many.
-    pub fn run(&mut self, watched: Watched, count: u32) -> Result<f64> {
-        if watched == Watched::Connections {
+    pub fn run(&mut self, subject: Subject, count: u32) -> Result<f64> {
+        if subject == Subject::Connections {
             // Those of the run before would be listed in this one.
             thread::sleep(TIME_WAIT);
         }
         let began = Instant::now();
         for _ in 0..count {
-            match watched {
-                Watched::Connections => self.connect()?,
-                Watched::Descriptors => drop(File::open(&self.file)?),
+            match subject {
+                Subject::Connections => self.connect()?,
+                Subject::Descriptors => drop(File::open(&self.file)?),
             }
         }
         Ok(began.elapsed().as_secs_f64() * 1e9 / f64::from(count))
