@@ -3,6 +3,7 @@
 
 mod action;
 mod examples;
+mod manual;
 mod metrics;
 mod record;
 mod report;
@@ -25,6 +26,7 @@ use crate::{
 
 pub use action::ActionArgs;
 use examples::EXAMPLES;
+pub use manual::{CompletionsArgs, ManArgs};
 pub use metrics::{DetailArgs, MetricsAt};
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use report::{ReportArgs, ReportFormat};
@@ -162,6 +164,13 @@ pub enum Command {
     /// far as it can.
     #[command(after_long_help = EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Print a script by which a shell completes tracer's options
+    ///
+    /// For bash: `tracer completions bash > /etc/bash_completion.d/tracer`. Packages bring it along.
+    Completions(CompletionsArgs),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// What is watched, and how long: what `watch` and `record` have in common.

@@ -6,6 +6,7 @@ mod bpf;
 mod build;
 mod command;
 mod demo;
+mod dist;
 mod elf;
 mod fuzz;
 mod kernel_tests;
@@ -44,6 +45,8 @@ enum Subcommands {
     Bpf,
     /// Build the static binary that users get, with the kernel half inside.
     Build,
+    /// Make what users get of that binary: an image for containers, a tarball, a package for Debian.
+    Dist,
     /// Run all checks and tests, the kernel tests in virtual machines.
     Test(TestArguments),
     /// Check layers, opening sentences, unsafe blocks and addresses in the sources.
@@ -58,7 +61,7 @@ enum Subcommands {
 
 #[derive(Args)]
 struct TestArguments {
-    /// Run only the steps whose names begin so: format, tidy, clippy, tests, fuzz, build, kernel,
+    /// Run only the steps whose names begin so: format, tidy, clippy, tests, fuzz, dist, kernel,
     /// programs.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Subcommands::Setup => (setup::all().map(|()| ExitCode::SUCCESS), 1),
         Subcommands::Bpf => (build::bpf().map(|()| ExitCode::SUCCESS), 1),
         Subcommands::Build => (build::tracer().map(|_| ExitCode::SUCCESS), 1),
+        Subcommands::Dist => (dist::run().map(|()| ExitCode::SUCCESS), 1),
         Subcommands::Test(arguments) => (run_tests(&arguments), 1),
         Subcommands::Tidy => (tidy::check().map(|()| ExitCode::SUCCESS), 1),
         Subcommands::Vm(arguments) => (run_vm(arguments), VM_FAILED),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::command::run_shown;
 use crate::demo::{self, Scenario};
 use crate::vm::Output;
-use crate::{build, fuzz, kernel_tests, setup, tidy, workspace};
+use crate::{build, dist, fuzz, kernel_tests, setup, tidy, workspace};
 
 /// One thing to check.
 struct Step {
@@ -50,9 +50,9 @@ const STEPS: [Step; 7] = [
         run: fuzz::run,
     },
     Step {
-        name: "build",
-        why: "the static binary that users get",
-        run: dist,
+        name: "dist",
+        why: "the static binary and what users get of it, the same each time",
+        run: dist::test,
     },
 ];
 
@@ -174,8 +174,4 @@ fn tests() -> Result<()> {
     test.env("TRACER_PYTHON", python);
     test.env("TRACER_PROMTOOL", promtool);
     run_shown(test.args(["--quiet", "--workspace", "--exclude", "tracer-ebpf"]))
-}
-
-fn dist() -> Result<()> {
-    build::tracer().map(drop)
 }

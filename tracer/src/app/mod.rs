@@ -29,8 +29,8 @@ use anyhow::{Context as _, Result};
 use crate::{
     analysis::{Report, Thresholds, totals::Detail},
     cli::{
-        AttachMode, Cli, Command, CostArgs, DetailArgs, DoctorArgs, DumpArgs, Format, MetricsAt,
-        ScopeArgs, Settings, TimewaitArgs, WatchArgs, exit,
+        AttachMode, Cli, Command, CompletionsArgs, CostArgs, DetailArgs, DoctorArgs, DumpArgs,
+        Format, ManArgs, MetricsAt, ScopeArgs, Settings, TimewaitArgs, WatchArgs, exit,
     },
     doctor, host,
     model::Selection,
@@ -62,6 +62,8 @@ pub fn run(cli: &Cli, settings: Option<Settings>) -> ExitCode {
         Command::Diff(args) => diff::diff(args, look),
         Command::Timewait(args) => list_time_wait(args, look),
         Command::Doctor(args) => examine(args),
+        Command::Completions(args) => complete(args),
+        Command::Man(args) => write_manual(args),
     };
     ExitCode::from(ended.unwrap_or_else(|error| {
         if let Some(obstacle) = error.downcast_ref::<Obstacle>() {
@@ -212,6 +214,18 @@ fn examine(args: &DoctorArgs) -> Result<u8> {
     } else {
         exit::CLEAN
     })
+}
+
+fn complete(args: &CompletionsArgs) -> Result<u8> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&args.script())?;
+    Ok(exit::CLEAN)
+}
+
+fn write_manual(args: &ManArgs) -> Result<u8> {
+    args.write()
+        .with_context(|| format!("cannot write to {}", args.folder.display()))?;
+    Ok(exit::CLEAN)
 }
 
 /// Asks another tracer for a dump, and prints where it is.

@@ -54,6 +54,28 @@ pub fn prometheus() -> Result<PathBuf> {
     )
 }
 
+/// Programs that read images and run containers.
+pub struct Containers {
+    /// Unpacks an image. It needs nothing but the C library.
+    pub umoci: PathBuf,
+    /// The runtime.
+    pub crun: PathBuf,
+}
+
+/// Those programs, fetched where they are missing.
+pub fn containers() -> Result<Containers> {
+    let folder = cache_dir().join(format!("containers-{SUITE}-1"));
+    let folder = fetched(
+        folder,
+        &["crun", "umoci"],
+        ("container tools", "read tracer's image and run it"),
+    )?;
+    Ok(Containers {
+        umoci: folder.join("usr/bin/umoci"),
+        crun: folder.join("usr/bin/crun"),
+    })
+}
+
 /// A folder with packages and all that they need, fetched where it is missing.
 fn fetched(folder: PathBuf, packages: &[&str], (what, why): (&str, &str)) -> Result<PathBuf> {
     if folder.exists() {
