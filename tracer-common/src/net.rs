@@ -103,3 +103,6 @@ pub struct TcpEvent {
 }
 
 const _: () = assert!(size_of::<TcpEvent>() == 40 + 40 + 32 + 8 + 8 + 8);
+// The kernel half writes addresses word by word.
+const _: () = assert!(core::mem::offset_of!(TcpEvent, laddr).is_multiple_of(8));
+const _: () = assert!(core::mem::offset_of!(TcpEvent, raddr).is_multiple_of(8));

@@ -303,6 +303,10 @@ pub fn stream(sock: &Sock, info: &SockInfo, change: Change, actor: Option<Actor>
 }
 
 #[inline(always)]
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "the ring buffer aligns records to eight bytes, and both addresses lie at such within them"
+)]
 unsafe fn fill_addresses(event: *mut TcpEvent, sock: &Sock) {
     // SAFETY: the caller passes a whole event; each store stays within its 16 bytes.
     unsafe {
