@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         .flatten()
         .map(|test| {
             let ignored = !can_run || test.needs.is_some_and(|is_there| !is_there());
-            Trial::test(test.name, test.check).with_ignored_flag(ignored)
+            Trial::test(test.name, move || list::try_again(test.check)).with_ignored_flag(ignored)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()

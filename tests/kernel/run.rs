@@ -1,6 +1,13 @@
 //! All that one run of tracer printed, and how it ended; never judges it.
 
-use std::{collections::BTreeMap, fmt, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use anyhow::Result;
 use libtest_mimic::Failed;
@@ -114,26 +121,41 @@ impl Run {
     }
 }
 
+/// Counts up where the runs made so far are to be made anew.
+static ROUND: AtomicU32 = AtomicU32::new(0);
+
+/// Has each [`Shared`] run made anew when it is next asked for.
+pub fn make_anew() {
+    ROUND.fetch_add(1, Ordering::Relaxed);
+}
+
 /// A run with what its tests must know besides, made when the first of them asks for it.
-pub struct Shared<T> {
-    made: OnceLock<Result<T, String>>,
+pub struct Shared<T: 'static> {
+    /// The last that was made, and in which round. One that was made anew is never freed: tests may
+    /// still look at it, and there are few.
+    made: Mutex<Option<(u32, &'static Result<T, String>)>>,
     make: fn(&Log) -> Result<T>,
 }
 
 impl<T> Shared<T> {
     pub const fn new(make: fn(&Log) -> Result<T>) -> Self {
         Self {
-            made: OnceLock::new(),
+            made: Mutex::new(None),
             make,
         }
     }
 
-    pub fn get(&self) -> Result<&T, Failed> {
-        let made = self.made.get_or_init(|| {
+    pub fn get(&self) -> Result<&'static T, Failed> {
+        let round = ROUND.load(Ordering::Relaxed);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = made.filter(|(of, _)| *of == round).map(|(_, run)| run);
+        let run = last.unwrap_or_else(|| {
             let log = Log::default();
-            (self.make)(&log)
-                .map_err(|error| format!("{error:#}\n\nAll that was printed:\n{}", log.text()))
+            let run = (self.make)(&log)
+                .map_err(|error| format!("{error:#}\n\nAll that was printed:\n{}", log.text()));
+            Box::leak(Box::new(run))
         });
-        made.as_ref().map_err(Failed::from)
+        *made = Some((round, run));
+        run.as_ref().map_err(Failed::from)
     }
 }
