@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::run::Run;
 
 /// How long anything may take: an emulated machine beside others is slow.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// How often is looked for what nobody announces.
 const POLL: Duration = Duration::from_millis(50);
