@@ -26,10 +26,12 @@ impl Relooks {
     /// were. Some at a time, as a look at a big table costs milliseconds.
     pub(super) fn due(&mut self, now: Nanos, processes: &Processes) -> Vec<Pid> {
         let mut due = Vec::new();
-        while due.len() < limits::RELOOKS_PER_TICK
-            && self.queue.front().is_some_and(|(at, _)| *at <= now)
-        {
-            let Some((_, key)) = self.queue.pop_front() else {
+        // Each process once: at the end of time its next turn is no later than this one.
+        for _ in 0..self.queue.len() {
+            if due.len() == limits::RELOOKS_PER_TICK {
+                break;
+            }
+            let Some((_, key)) = self.queue.pop_front_if(|(at, _)| *at <= now) else {
                 break;
             };
             let Some(process) = processes.get(key).filter(|process| !process.has_ended()) else {
