@@ -42,7 +42,7 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Be the floor's reader until the standard input ends.
+    /// Be the floor's reader until a signal ends it.
     Floor {
         /// The programs of the kernel.
         object: PathBuf,

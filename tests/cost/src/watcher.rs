@@ -170,7 +170,7 @@ impl Watcher {
         // As a reader that keeps up: what is printed costs its printing, not its showing.
         let output = File::create("/tmp/cost-output")?;
         command
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
         let child = match command.spawn() {

@@ -4,7 +4,7 @@ use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, StackTraceMap},
 };
-use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters};
+use tracer_common::{EventKind, EventStats, ProcessCounters};
 
 use super::AttachError;
 use crate::model::{Pid, StackId};
@@ -92,11 +92,7 @@ impl ProcessTable {
     /// has not been.
     pub fn net_fds(&self, pid: Pid) -> Option<i64> {
         let counters = self.0.get(&pid.0, 0).ok()?;
-        let sum = |of_kind: &[u64; FdKind::COUNT]| of_kind.iter().sum::<u64>();
-        let (got, closed) = (
-            sum(&counters.fds_got_of_kind),
-            sum(&counters.fds_closed_of_kind),
-        );
-        Some(got.wrapping_sub(closed).cast_signed())
+        let net = counters.all_got().wrapping_sub(counters.all_closed());
+        Some(net.cast_signed())
     }
 }
