@@ -1,9 +1,9 @@
 //! What is in `deploy/`, judged by the programs that it is for: alert rules by promtool, the unit by
-//! systemd-analyze, and every metric that rules and dashboard name by what tracer exports; never a running
+//! systemd-analyze, manifests by the schemas of what reads them, and every metric that rules and dashboard name by what tracer exports; never a running
 //! Prometheus.
 //!
-//! It needs promtool, and Python with the package `prometheus_client`, which `cargo xtask setup` provides in
-//! the user's cache folder; `TRACER_PROMTOOL` and `TRACER_PYTHON` name others.
+//! It needs promtool, and Python with some packages, which `cargo xtask setup` provides in the user's cache
+//! folder; `TRACER_PROMTOOL` and `TRACER_PYTHON` name others.
 
 use std::{
     collections::BTreeSet,
@@ -110,6 +110,80 @@ fn the_unit_is_one() {
         .expect("systemd-analyze runs: `cargo xtask setup` provides it");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &*said), (Some(0), ""));
+}
+
+/// Runs a few lines of Python with a file's path as their argument.
+fn judge(program: &str, file: &Path) -> (Option<i32>, String) {
+    let output = Command::new(python())
+        .args(["-c", program])
+        .arg(file)
+        .output()
+        .expect("Python runs: `cargo xtask setup` provides it");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// By the schemas of Kubernetes itself, of the oldest version that knows all that is used; a field that
+/// they do not name is an error.
+const KUBERNETES: &str = "\
+import sys, yaml, kubernetes_validate
+for document in yaml.safe_load_all(open(sys.argv[1])):
+    kubernetes_validate.validate(document, '1.31', strict=True)
+    print(document['kind'])
+";
+
+/// By types that take no field that the Compose specification does not name.
+const COMPOSE: &str = "\
+import sys, compose_spec
+print(compose_spec.PyCompose.from_yaml(open(sys.argv[1]).read()).service_names())
+";
+
+/// What judges a file, the file, and what it says of it.
+const MANIFESTS: [(&str, &str, &str); 3] = [
+    (KUBERNETES, "kubernetes/sidecar.yaml", "Pod\n"),
+    (KUBERNETES, "kubernetes/daemonset.yaml", "DaemonSet\n"),
+    (COMPOSE, "compose.yaml", "['app', 'tracer']\n"),
+];
+
+#[test]
+fn manifests_are_what_they_are_for() {
+    for (judged_by, name, said) in MANIFESTS {
+        let file = deploy().join("..").join(name);
+        assert_eq!(
+            judge(judged_by, &file),
+            (Some(0), said.to_owned()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_field_that_there_is_not_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    for (judged_by, name, _) in MANIFESTS {
+        let text = std::fs::read_to_string(deploy().join("..").join(name)).unwrap();
+        let wrong = text
+            .replace("readOnlyRootFilesystem", "readonlyRootFilesystem")
+            .replace("cap_add", "caps_add");
+        assert_ne!(text, wrong);
+        let copy = folder.path().join("wrong.yaml");
+        std::fs::write(&copy, wrong).unwrap();
+        let (code, said) = judge(judged_by, &copy);
+        assert_eq!(code, Some(1), "{name}: {said}");
+    }
+}
+
+/// Manifests name the image that `cargo xtask dist` makes.
+#[test]
+fn manifests_name_this_version() {
+    let image = concat!("image: tracer:", env!("CARGO_PKG_VERSION"), "\n");
+    for (_, name, _) in MANIFESTS {
+        let text = std::fs::read_to_string(deploy().join("..").join(name)).unwrap();
+        assert!(text.contains(image), "{name}");
+    }
 }
 
 /// Words of a text that begin like a metric.

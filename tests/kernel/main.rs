@@ -7,6 +7,8 @@
 
 mod commands;
 mod connections;
+mod container;
+mod containers;
 mod everything;
 mod exhaustion;
 mod fallback;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let tests = [
         commands::tests(),
         connections::tests(),
+        containers::tests(),
         everything::tests(),
         exhaustion::tests(),
         identity::tests(),

@@ -176,6 +176,14 @@ impl Workload {
         Self::start(log, &format!("--step {words}"))
     }
 
+    /// Starts one by this command, and waits until it is ready.
+    pub fn of_command(log: &Log, mut command: Command, name: &str) -> Result<Self> {
+        let name = format!("workload {name}");
+        let mut started = Running::start(&mut command, &name, log).map(Self)?;
+        started.until("ready")?;
+        Ok(started)
+    }
+
     fn launch(log: &Log, words: &str) -> Result<Self> {
         let part = words
             .split(' ')
@@ -257,12 +265,22 @@ impl Tracer {
     /// attached, which is when it prints its first line.
     pub fn watch(log: &Log, words: &str) -> Result<Self> {
         let mut started = Self::launch(log, &format!("watch --format json {words}"))?;
-        let first = started
-            .running
-            .line()?
-            .context("tracer ended before it watched")?;
-        started.lines.push(first);
+        started.until_first_line()?;
         Ok(started)
+    }
+
+    /// Starts one by this command that prints lines, and waits until every hook is attached.
+    pub fn until_it_watches(log: &Log, command: Command) -> Result<Self> {
+        let mut started = Self::of_command(log, command)?;
+        started.until_first_line()?;
+        Ok(started)
+    }
+
+    fn until_first_line(&mut self) -> Result<()> {
+        let first = self.running.line()?;
+        self.lines
+            .push(first.context("tracer ended before it watched")?);
+        Ok(())
     }
 
     /// Starts `tracer` with `words` and waits until it creates its ready file.
@@ -288,6 +306,11 @@ impl Tracer {
     pub fn launch(log: &Log, words: &str) -> Result<Self> {
         let mut command = Command::new(tracer());
         command.args(words.split_whitespace());
+        Self::of_command(log, command)
+    }
+
+    /// Starts one by this command, without waiting for anything.
+    pub fn of_command(log: &Log, mut command: Command) -> Result<Self> {
         let running = Running::start(&mut command, "tracer", log)?;
         Ok(Self {
             running,

@@ -16,6 +16,13 @@ pub struct Config {
     pub wakeup_bytes: u64,
     /// The collector itself, which is never traced (pid in the host's namespace).
     pub own_pid: u32,
+    /// The collector's pid namespace (inode number); 0 where that is the host's, whose pids are told
+    /// anyway.
+    pub own_pidns: u32,
+    /// How deep that namespace lies below the host's.
+    pub own_pid_level: u32,
+    /// The only network namespace that is wanted (inode number); 0 for all.
+    pub filter_netns: u32,
     /// 1 where only ports of the `PORTS` map are wanted.
     pub filter_ports: u8,
     /// 1 where only processes of the `PIDS` map are wanted.
@@ -31,7 +38,7 @@ pub struct Config {
     /// 1 where every selected port is among `few_ports`.
     pub are_ports_few: u8,
     /// Explicit padding, zero.
-    pub padding: [u8; 5],
+    pub padding: [u8; 1],
     /// The selected ports where they are few, the last of them repeated: compared as constants they
     /// cost less than a map.
     pub few_ports: [u16; FEW_PORTS],
@@ -40,4 +47,17 @@ pub struct Config {
 /// How many ports are few.
 pub const FEW_PORTS: usize = 4;
 
-const _: () = assert!(size_of::<Config>() == 48);
+const _: () = assert!(size_of::<Config>() == 56);
+
+/// What the kernel half tells of the collector before anything is attached: a container's process
+/// cannot know its own pid on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Collector {
+    /// Its pid in the host's namespace.
+    pub pid: u32,
+    /// Its pid namespace (inode number).
+    pub pidns: u32,
+    /// How deep that namespace lies below the host's.
+    pub pid_level: u32,
+}

@@ -12,7 +12,7 @@ pub mod offsets;
 pub mod stats;
 pub mod task;
 
-pub use config::Config;
+pub use config::{Collector, Config};
 pub use fd::{FdEvent, FdKind, FdSource, PATH_BYTES_MAX};
 pub use header::{COMM_BYTES, EventHeader, EventKind};
 pub use net::{Role, TcpEvent};
@@ -34,4 +34,4 @@ macro_rules! impl_pod {
 }
 
 #[cfg(feature = "user")]
-impl_pod!(Config, Offsets, EventStats, ProcessCounters);
+impl_pod!(Collector, Config, Offsets, EventStats, ProcessCounters);

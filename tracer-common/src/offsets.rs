@@ -71,6 +71,7 @@ offsets! {
     signal_live: "signal_struct"."live",
     pid_level: "pid"."level",
     pid_numbers: "pid"."numbers",
+    pidns_inum: "pid_namespace"."ns.inum",
     mm_arg_start: "mm_struct"."arg_start",
     mm_arg_end: "mm_struct"."arg_end",
     file_inode: "file"."f_inode",

@@ -75,7 +75,10 @@ pub struct ProcessCounters {
     /// Descriptor events streamed within that second (kernel half only).
     pub budget_used: u64,
     /// How far the process is known to the collector: one of [`announced`] (kernel half only).
-    pub announced: u64,
+    pub announced: u32,
+    /// The process's pid in the collector's own pid namespace; 0 where that is the host's, and where the
+    /// process is not to be seen there (live look-ups only).
+    pub pid_here: u32,
 }
 
 impl ProcessCounters {
@@ -93,6 +96,7 @@ impl ProcessCounters {
         budget_window_ns: 0,
         budget_used: 0,
         announced: 0,
+        pid_here: 0,
     };
 
     /// Descriptors got.
@@ -119,6 +123,7 @@ impl ProcessCounters {
         self.budget_window_ns = 0;
         self.budget_used = 0;
         self.announced = 0;
+        self.pid_here = 0;
         self
     }
 }
@@ -131,11 +136,11 @@ fn sum(counts: &[u64]) -> u64 {
 /// How far the collector has heard of a process (see [`ProcessCounters::announced`]).
 pub mod announced {
     /// Not at all.
-    pub const NOT_YET: u64 = 0;
+    pub const NOT_YET: u32 = 0;
     /// A [`super::ProcessEvent`] was streamed.
-    pub const INTRODUCED: u64 = 1;
+    pub const INTRODUCED: u32 = 1;
     /// It has ended, and there was no room to say so: whoever has its pid next is another.
-    pub const ENDED: u64 = 2;
+    pub const ENDED: u32 = 2;
 }
 
 /// The end of a process, with its final counters.

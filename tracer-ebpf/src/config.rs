@@ -12,6 +12,9 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     budget_per_second: 0,
     wakeup_bytes: 0,
     own_pid: 0,
+    own_pidns: 0,
+    own_pid_level: 0,
+    filter_netns: 0,
     filter_ports: 0,
     filter_pids: 0,
     has_socket_cookie: 0,
@@ -19,7 +22,7 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     has_func_arg: 0,
     stacks: 0,
     are_ports_few: 0,
-    padding: [0; 5],
+    padding: [0; 1],
     few_ports: [0; FEW_PORTS],
 });
 

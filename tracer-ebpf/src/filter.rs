@@ -1,9 +1,10 @@
 //! The user's selection, decided in the kernel so that what was not asked for costs next to nothing.
-//! Never looks at anything but ports and pids.
+//! Never looks at anything but ports, pids and network namespaces.
 
 use crate::{
     config::config,
     maps::{PIDS, PORTS},
+    process,
 };
 
 /// Whether connections between any ports are wanted.
@@ -16,6 +17,12 @@ pub fn is_any_port_wanted() -> bool {
 #[inline(always)]
 pub fn wants_ports(local: u16, remote: u16) -> bool {
     is_any_port_wanted() || has_port(local) || has_port(remote)
+}
+
+/// Whether what happens in a network namespace is wanted; it is asked for only where one is selected.
+#[inline(always)]
+pub fn wants_netns(netns: impl FnOnce() -> u32) -> bool {
+    config!(filter_netns) == 0 || netns() == config!(filter_netns)
 }
 
 #[inline(always)]
@@ -41,7 +48,13 @@ pub fn is_selected(pid: u32) -> bool {
     config!(filter_pids) != 0 && unsafe { PIDS.get(pid) }.is_some()
 }
 
-/// Whether what this process does is wanted at all.
+/// Whether what the running process, this one, does is wanted at all.
+#[inline(always)]
+pub fn wants_task(pid: u32) -> bool {
+    wants_pid(pid) && wants_netns(process::netns)
+}
+
+/// Whether this process is wanted; what its sockets say of their network is another question.
 #[inline(always)]
 pub fn wants_pid(pid: u32) -> bool {
     pid != config!(own_pid) && (config!(filter_pids) == 0 || is_selected(pid))

@@ -33,6 +33,7 @@
               that the verifier refuses"
 )]
 
+mod collector;
 mod config;
 mod emit;
 mod file;

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace},
 };
-use tracer_common::{EventKind, EventStats, FdEvent, PATH_BYTES_MAX, ProcessCounters};
+use tracer_common::{Collector, EventKind, EventStats, FdEvent, PATH_BYTES_MAX, ProcessCounters};
 
 use crate::sock::SockInfo;
 
@@ -30,6 +30,10 @@ pub static SOCKS: HashMap<u64, SockInfo> = HashMap::with_max_entries(65_536, 0);
 /// asked for, nothing is to be kept. Nothing is ever taken out of it, so a number stays with its stack.
 #[map]
 pub static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
+
+/// What the collector asks about itself before anything is attached.
+#[map]
+pub static COLLECTOR: Array<Collector> = Array::with_max_entries(1, 0);
 
 /// The selected ports as a bitmap.
 #[map]

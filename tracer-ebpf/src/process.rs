@@ -72,8 +72,12 @@ pub fn counters(actor: Actor) -> Option<*mut ProcessCounters> {
 fn begin(pid: u32, flags: u32) -> Option<*mut ProcessCounters> {
     let _ = PROCESSES.insert(pid, &NOTHING_YET, u64::from(flags));
     let counters = PROCESSES.get_ptr_mut(pid)?;
+    let leader = leader(current_task());
     // SAFETY: a map value that the verifier knows of.
-    unsafe { (*counters).start_ns = start_ns(leader(current_task())) };
+    unsafe {
+        (*counters).start_ns = start_ns(leader);
+        (*counters).pid_here = pid_here(leader);
+    }
     Some(counters)
 }
 
@@ -168,7 +172,6 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
         let parent = read_ptr(leader, offset!(task_real_parent));
         // A task that ends has left its namespaces: then both read as zeros.
         let nsproxy = read_ptr(task, offset!(task_nsproxy));
-        let net = read_ptr(nsproxy, offset!(nsproxy_net));
         let uts = read_ptr(nsproxy, offset!(nsproxy_uts));
         // SAFETY: the record was reserved with this very type.
         unsafe {
@@ -179,7 +182,7 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
             (*event).ppid = read(parent, offset!(task_tgid));
             (*event).uid = bpf_get_current_uid_gid() as u32;
             (*event).ns_pid = ns_pid(leader);
-            (*event).netns = read(net, offset!(net_inum));
+            (*event).netns = netns_of(nsproxy);
             copy_own_comm(&raw mut (*event).comm, leader);
             copy_own_comm(&raw mut (*event).parent_comm, parent);
             copy(
@@ -194,19 +197,62 @@ pub fn introduce(actor: Actor, is_exec: bool) -> bool {
     })
 }
 
+#[inline(always)]
+fn netns_of(nsproxy: KernelPtr) -> u32 {
+    read(read_ptr(nsproxy, offset!(nsproxy_net)), offset!(net_inum))
+}
+
+/// The running task's network namespace; 0 where it has left it, as a task that ends has.
+#[inline(always)]
+pub fn netns() -> u32 {
+    netns_of(read_ptr(current_task(), offset!(task_nsproxy)))
+}
+
 /// The process's pid in the innermost pid namespace that it is in.
 #[inline(always)]
 fn ns_pid(leader: KernelPtr) -> u32 {
+    let pid = read_ptr(leader, offset!(task_thread_pid));
+    read(pid, upid(read(pid, offset!(pid_level))))
+}
+
+/// Where a `struct pid` keeps its number in the namespace of this depth, and behind it that namespace.
+#[inline(always)]
+fn upid(level: u32) -> usize {
     /// `sizeof(struct upid)`: an int, padding, a pointer (`include/linux/pid.h`).
     const UPID_BYTES: usize = 16;
     /// `MAX_PID_NS_LEVEL` (`include/linux/pid_namespace.h`): the mask below cuts nothing real.
     const LEVELS_MAX: u32 = 32;
+    offset!(pid_numbers) + (level & (LEVELS_MAX - 1)) as usize * UPID_BYTES
+}
+
+/// The pid namespace at this depth that a `struct pid` has a number in.
+#[inline(always)]
+fn pidns(pid: KernelPtr, level: u32) -> u32 {
+    /// Where `struct upid` keeps its namespace.
+    const NS: usize = 8;
+    read(read_ptr(pid, upid(level) + NS), offset!(pidns_inum))
+}
+
+/// The innermost pid namespace of the running process, and how deep it lies.
+#[inline(always)]
+pub fn innermost_pidns() -> (u32, u32) {
+    let pid = read_ptr(leader(current_task()), offset!(task_thread_pid));
+    let level = read(pid, offset!(pid_level));
+    (pidns(pid, level), level)
+}
+
+/// The process's pid in the collector's pid namespace, where that is not the host's; 0 where it has none.
+#[inline(always)]
+fn pid_here(leader: KernelPtr) -> u32 {
+    if config!(own_pidns) == 0 {
+        return 0;
+    }
     let pid = read_ptr(leader, offset!(task_thread_pid));
-    let level: u32 = read(pid, offset!(pid_level));
-    read(
-        pid,
-        offset!(pid_numbers) + (level & (LEVELS_MAX - 1)) as usize * UPID_BYTES,
-    )
+    let level = config!(own_pid_level);
+    if read::<u32>(pid, offset!(pid_level)) < level || pidns(pid, level) != config!(own_pidns) {
+        return 0;
+    }
+    read(pid, upid(level))
 }
 
 /// Copies the command line out of the process's own memory: /proc may come too late for it.

@@ -142,10 +142,12 @@ impl Sock {
         u16::from_be(self.common(offset!(sock_dport)))
     }
 
-    /// Whether a connection of the selected ports is or was on it.
+    /// Whether a connection of the selected ports and network is or was on it.
     #[inline(always)]
-    pub fn is_of_wanted_ports(&self) -> bool {
-        filter::is_any_port_wanted() || filter::wants_ports(self.local_port(), self.remote_port())
+    pub fn is_wanted(&self) -> bool {
+        let of_ports = filter::is_any_port_wanted()
+            || filter::wants_ports(self.local_port(), self.remote_port());
+        of_ports && filter::wants_netns(|| self.netns())
     }
 
     /// The cookie that it has by now; 0 where nobody has asked for one yet.

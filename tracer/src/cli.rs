@@ -176,6 +176,10 @@ pub enum Command {
 /// What is watched, and how long: what `watch` and `record` have in common.
 #[derive(Clone, Debug, Args)]
 pub struct ScopeArgs {
+    /// What is watched: all of this machine (`host`), or the pod alone that tracer is in (`pod`), which
+    /// is all that shares its network
+    #[arg(long, value_name = "WHAT", default_value = "host")]
+    pub scope: Reach,
     /// Only connections with this port on either side; repeat it or separate by commas
     #[arg(
         long = "port", value_name = "PORT", value_delimiter = ',',
@@ -209,16 +213,27 @@ pub struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    /// What the user selected.
+    /// What the user selected, but for [`ScopeArgs::scope`]: which pod that is, only the machine knows.
     #[must_use]
     pub fn selection(&self) -> Selection {
         Selection {
+            netns: None,
             ports: sorted(self.ports.clone()),
             pids: sorted(self.pids.iter().copied().map(Pid).collect()),
             tcp: !self.no_tcp,
             fds: !self.no_fds,
         }
     }
+}
+
+/// How far a watch reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Reach {
+    /// All processes of the machine
+    #[default]
+    Host,
+    /// Those of tracer's own pod
+    Pod,
 }
 
 /// How `tracer watch` is to watch.

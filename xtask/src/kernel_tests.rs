@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::command::run_shown;
 use crate::setup::{Kernel, MATRIX};
 use crate::vm::{Finished, Output, Vm};
-use crate::{build, setup, workspace};
+use crate::{build, dist, setup, workspace};
 
 /// The name that this step is chosen by.
 pub const STEP: &str = "kernel";
@@ -28,6 +28,9 @@ const TARGET: &str = "kernel";
 
 /// The programs that the tests watch.
 const WORKLOAD: &str = "workload";
+
+/// The kernel that tracer is tried in containers on: what differs between kernels, the other tests see.
+const CONTAINERS_KERNEL: &str = "6.1";
 
 /// How many machines run at a time: emulated processors share this machine's.
 const AT_A_TIME: usize = 2;
@@ -45,6 +48,10 @@ pub fn run(kernels: &[String], mut each: impl FnMut(&str, Instant, Result<()>)) 
     let folder = tempfile::tempdir()?;
     fs::copy(build::tracer()?, folder.path().join("tracer"))?;
     build_tests(folder.path())?;
+    let containers = tempfile::tempdir()?;
+    if kernels.iter().any(|kernel| kernel == CONTAINERS_KERNEL) {
+        add_containers(folder.path(), containers.path())?;
+    }
     let next = AtomicUsize::new(0);
     let setting_up = Mutex::new(());
     let (sender, results) = channel();
@@ -59,6 +66,7 @@ pub fn run(kernels: &[String], mut each: impl FnMut(&str, Instant, Result<()>)) 
                     let began = Instant::now();
                     let result = match ready {
                         Ok(Err(error)) => Err(error),
+                        _ if kernel == CONTAINERS_KERNEL => run_on(kernel, containers.path()),
                         _ => run_on(kernel, folder.path()),
                     };
                     if sender.send((kernel, began, result)).is_err() {
@@ -105,6 +113,26 @@ fn run_on(kernel: &str, folder: &Path) -> Result<Finished> {
         }
         result => result,
     }
+}
+
+/// Makes a folder of all that another one has, and of what the tests with containers need besides: the
+/// image as it is handed out, unpacked, and a runtime with its libraries.
+fn add_containers(tests: &Path, folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(tests)? {
+        let entry = entry?;
+        fs::copy(entry.path(), folder.join(entry.file_name()))?;
+    }
+    let containers = setup::containers()?;
+    let folder = folder.join("containers");
+    let libraries = folder.join("lib");
+    fs::create_dir_all(&libraries)?;
+    fs::copy(&containers.crun, folder.join("crun"))?;
+    for library in containers.libraries_of_crun()? {
+        let name = library.file_name().unwrap_or_default();
+        fs::copy(&library, libraries.join(name))
+            .with_context(|| format!("cannot copy {}", library.display()))?;
+    }
+    dist::bundle_of_image(&tests.join("tracer"), &containers, &folder.join("image"))
 }
 
 /// Shows what the tests said, and whether they passed.

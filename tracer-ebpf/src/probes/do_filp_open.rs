@@ -59,7 +59,7 @@ fn open_failed(errno: i32, filename: Option<KernelPtr>) {
         return;
     }
     let actor = Actor::current();
-    if !filter::wants_pid(actor.pid) {
+    if !filter::wants_task(actor.pid) {
         emit::see_filtered(KIND);
         return;
     }

@@ -53,7 +53,7 @@ pub(super) fn installed(
     ctx: &impl EbpfContext,
 ) -> bool {
     let actor = Actor::current();
-    if !filter::wants_pid(actor.pid) {
+    if !filter::wants_task(actor.pid) {
         emit::see_filtered(KIND);
         return false;
     }

@@ -46,7 +46,7 @@ pub(super) fn closed(file: impl Structure, owner: u64, fd: i32) {
     // A process that is not known yet closes what it inherited, one that has ended closes the rest:
     // neither changes a count that anybody keeps.
     let counters = match process::known_counters(actor.pid) {
-        Some(counters) if filter::wants_pid(actor.pid) => counters,
+        Some(counters) if filter::wants_task(actor.pid) => counters,
         _ => {
             emit::see_filtered(KIND);
             return;

@@ -46,7 +46,7 @@ fn refused(result: i32) {
         return;
     }
     let actor = Actor::current();
-    if !filter::wants_pid(actor.pid) {
+    if !filter::wants_task(actor.pid) {
         emit::see_filtered(KIND);
         return;
     }

@@ -49,7 +49,7 @@ fn handshake_done(sk: KernelPtr) {
         return;
     }
     let sock = Sock::read(sk);
-    if sock.is_of_wanted_ports() {
+    if sock.is_wanted() {
         let info = SockInfo::new(Role::Server, now_ns(), sock.local_port());
         // Without room the accept, which counts its own loss, tells the connection's begin.
         let _ = SOCKS.insert(sock.key(), &info, 0);
@@ -73,7 +73,7 @@ fn state_changed(sk: KernelPtr, old: u8, new: u8) {
         return;
     }
     let sock = Sock::read(sk);
-    if config!(filter_pids) != 0 || !sock.is_of_wanted_ports() {
+    if config!(filter_pids) != 0 || !sock.is_wanted() {
         emit::see_filtered(KIND);
         return;
     }

@@ -39,7 +39,7 @@ const ERRNO_MAX: i64 = 4095;
 /// was not is accounted for, and takes the place of what used the socket's memory before.
 #[inline(always)]
 fn wanted(kind: EventKind, sock: &Sock) -> bool {
-    let wanted = sock.is_of_wanted_ports() && filter::wants_pid(Actor::current().pid);
+    let wanted = sock.is_wanted() && filter::wants_pid(Actor::current().pid);
     if wanted {
         emit::see(kind);
     } else {

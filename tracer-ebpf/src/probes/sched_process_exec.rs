@@ -12,7 +12,7 @@ use crate::{
 fn sched_process_exec(_ctx: RawTracePointContext) -> i32 {
     let actor = Actor::current();
     // One that has done nothing yet is introduced when it does.
-    if process::known_counters(actor.pid).is_some() && filter::wants_pid(actor.pid) {
+    if process::known_counters(actor.pid).is_some() && filter::wants_task(actor.pid) {
         process::introduce(actor, true);
     }
     0

@@ -70,7 +70,7 @@ fn closing(sk: KernelPtr) {
     if state == LISTEN || (state == CLOSE && sock.remote_port() == 0) {
         return;
     }
-    if !sock.is_of_wanted_ports() || !filter::wants_pid(actor.pid) {
+    if !sock.is_wanted() || !filter::wants_pid(actor.pid) {
         emit::see_filtered(KIND);
         return;
     }

@@ -57,7 +57,7 @@ fn entering(sk: KernelPtr, state: u8) {
         sock::stream(&sock, info, change, None);
         return;
     }
-    if config!(filter_pids) != 0 || !sock.is_of_wanted_ports() {
+    if config!(filter_pids) != 0 || !sock.is_wanted() {
         emit::see_filtered(KIND);
         return;
     }

@@ -65,7 +65,7 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
     }
     let actor = Actor::current();
     let rport = u16::from_be(read(target.address, PORT));
-    if !filter::wants_ports(0, rport) || !filter::wants_pid(actor.pid) {
+    if !filter::wants_ports(0, rport) || !filter::wants_task(actor.pid) {
         emit::see_filtered(KIND);
         return;
     }

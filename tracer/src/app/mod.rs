@@ -30,7 +30,7 @@ use crate::{
     analysis::{Report, Thresholds, totals::Detail},
     cli::{
         AttachMode, Cli, Command, CompletionsArgs, CostArgs, DetailArgs, DoctorArgs, DumpArgs,
-        Format, ManArgs, MetricsAt, ScopeArgs, Settings, TimewaitArgs, WatchArgs, exit,
+        Format, ManArgs, MetricsAt, Reach, ScopeArgs, Settings, TimewaitArgs, WatchArgs, exit,
     },
     doctor, host,
     model::Selection,
@@ -154,8 +154,13 @@ fn code(scope: &ScopeArgs, report: &Report) -> u8 {
 
 /// How to attach for what the user selected.
 fn scope_options(scope: &ScopeArgs, cost: &CostArgs) -> Result<live::Options> {
+    let mut selection = scope.selection();
+    if scope.scope == Reach::Pod {
+        let own = host::netns::of_own_pod();
+        selection.netns = Some(own.map_err(|why| Obstacle(format!("--scope pod: {why}")))?);
+    }
     Ok(live::Options {
-        selection: scope.selection(),
+        selection,
         fd_budget: cost.fd_budget,
         ring_bytes: cost.ring_size,
         stacks: cost.stacks,
@@ -272,6 +277,7 @@ fn live_options() -> Result<live::Options> {
         stacks: false,
         sock_secret: host::session::random().context("cannot get a random number")?,
         own_pid: host::session::own_pid(),
+        has_hosts_pids: host::session::has_hosts_pids(),
     })
 }
 

@@ -30,7 +30,7 @@ use crate::{
         lookup::{self, Lookups},
         procfs::Procfs,
         session, sock_diag,
-        world::{ThisHost, World as _},
+        world::{PidsHere, ThisHost, World as _},
     },
     model::{HookState, Input, Session},
     source::live::{self, Drain, Live},
@@ -130,7 +130,13 @@ impl<'a> Pump<'a> {
             let addresses = stacks.as_ref().map(|stacks| stacks.addresses(stack));
             addresses.unwrap_or_default()
         };
-        let world = ThisHost::new(Procfs::of_this_host(), Box::new(addresses));
+        let table = live.processes();
+        let pids_here: Option<PidsHere> = if options.has_hosts_pids {
+            None
+        } else {
+            Some(Box::new(move |pid| table.pid_here(pid)))
+        };
+        let world = ThisHost::new(Procfs::of_this_host(), Box::new(addresses), pids_here);
         let own_netns = world.own_netns();
 
         // Unbounded, as the look-ups are: they answer a bounded queue of requests.
@@ -142,6 +148,7 @@ impl<'a> Pump<'a> {
                 time_wait_interval: options.selection.tcp.then_some(Duration::from_secs(1)),
                 ports: options.selection.ports.clone(),
                 pids: options.selection.pids.clone(),
+                netns: options.selection.netns,
                 ..lookup::Options::default()
             },
             move |pid| processes.net_fds(pid),

@@ -48,6 +48,7 @@ fn ports_and_pids_repeat_and_take_commas() {
         Selection {
             ports: vec![80, 443, 2181],
             pids: vec![Pid(5), Pid(6), Pid(7)],
+            netns: None,
             tcp: true,
             fds: true,
         }
@@ -130,6 +131,7 @@ fn timewait_watches_connections_only() {
         Selection {
             ports: vec![2181],
             pids: Vec::new(),
+            netns: None,
             tcp: true,
             fds: false,
         }

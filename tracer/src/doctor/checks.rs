@@ -9,8 +9,8 @@ use super::{
 };
 use crate::source::live::{HOOKS, Hook};
 
-const AS_ROOT: &str = "Run as root (`sudo tracer …`), or in a container with \
-                       `--privileged --pid=host`";
+const AS_ROOT: &str = "Run as root (`sudo tracer …`); give a container the capabilities BPF and PERFMON \
+                       (`--cap-add`, `securityContext.capabilities.add`), or run it privileged";
 const OTHER_KERNEL: &str = "Boot a kernel with CONFIG_KPROBES, CONFIG_FTRACE, CONFIG_BPF_EVENTS and \
                             CONFIG_DEBUG_INFO_BTF, as distributions build theirs; from tracer's \
                             source tree, `cargo xtask demo` boots one in QEMU and shows tracer there";
@@ -21,6 +21,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         rights(facts),
         pid_namespace(facts),
         kernel(facts),
+        locked_memory(facts),
         lockdown(facts),
         btf(facts),
         bpf(facts),
@@ -63,10 +64,13 @@ fn rights(facts: &Facts) -> Check {
     let detail = if facts.is_initial_user_namespace == Some(false) {
         "this process is root in a user namespace at most (a rootless container), not on the host"
             .to_owned()
-    } else if held.is_empty() {
-        "neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON".to_owned()
     } else {
-        held
+        let lacked = lacked(facts);
+        match (held.is_empty(), lacked.is_empty()) {
+            (_, true) => held,
+            (true, false) => format!("{lacked} missing"),
+            (false, false) => format!("{held}; {lacked} missing"),
+        }
     };
     Check {
         name: "rights",
@@ -78,34 +82,73 @@ fn rights(facts: &Facts) -> Check {
     }
 }
 
+/// What is missing of the two capabilities that suffice.
+fn lacked(facts: &Facts) -> &'static str {
+    let has = |capability| facts.capabilities.contains(capability);
+    if has(CapabilitySet::SYS_ADMIN) {
+        return "";
+    }
+    match (has(CapabilitySet::BPF), has(CapabilitySet::PERFMON)) {
+        (true, true) => "",
+        (true, false) => "CAP_PERFMON is",
+        (false, true) => "CAP_BPF is",
+        (false, false) => "CAP_BPF and CAP_PERFMON are",
+    }
+}
+
 fn pid_namespace(facts: &Facts) -> Check {
     let (verdict, detail) = match facts.is_initial_pid_namespace {
         Some(true) => (Verdict::Yes, "the host's"),
-        Some(false) => (
-            Verdict::No,
-            "this is a container without the host's pids: processes cannot be told by name",
-        ),
+        Some(false) => (Verdict::No, "this is a container without the host's pids"),
         None => (Verdict::Unknown, "/proc/self/ns/pid cannot be read"),
     };
     Check {
         name: "pid namespace",
         verdict,
         detail: detail.to_owned(),
-        cost_if_absent: "the kernel's pids are not those that /proc shows here".into(),
-        remedy: "Start the container with the host's pids (`--pid=host`, `hostPID: true`)",
+        cost_if_absent: "of processes that are not in this one's pid namespace, executables and \
+                         descriptor counts are not known; connections from before the start have \
+                         no owner"
+            .into(),
+        remedy: "Start the container with the host's pids (`--pid=host`, `hostPID: true`); a sidecar \
+                 needs those of its pod only (`--pid=container:NAME`, `shareProcessNamespace: true`)",
+        essential: false,
+    }
+}
+
+/// The first two numbers of the kernel's version.
+fn version(facts: &Facts) -> Option<(u32, u32)> {
+    let mut numbers = facts
+        .kernel
+        .split(|character: char| !character.is_ascii_digit())
+        .map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// What maps take is more than any limit but none: before 5.11 it counts (`RLIMIT_MEMLOCK` in
+/// getrlimit(2)), and tracer raises the limit where it may.
+fn locked_memory(facts: &Facts) -> Check {
+    let counts = version(facts).is_some_and(|version| version < (5, 11));
+    let may_raise = facts.capabilities.contains(CapabilitySet::SYS_RESOURCE);
+    let (verdict, detail) = match facts.locked_memory {
+        _ if !counts => (Verdict::Yes, "this kernel does not count maps".to_owned()),
+        None => (Verdict::Yes, "without a limit".to_owned()),
+        Some(_) if may_raise => (Verdict::Yes, "the limit may be raised".to_owned()),
+        Some(bytes) => (Verdict::No, format!("at most {} KiB", bytes >> 10)),
+    };
+    Check {
+        name: "locked memory",
+        verdict,
+        detail,
+        cost_if_absent: "this kernel counts maps as locked memory, and there is too little".into(),
+        remedy: "Raise the limit (`ulimit -l unlimited`, `--ulimit memlock=-1:-1`), or add the \
+                 capability SYS_RESOURCE",
         essential: true,
     }
 }
 
 fn kernel(facts: &Facts) -> Check {
-    let mut numbers = facts
-        .kernel
-        .split(|character: char| !character.is_ascii_digit())
-        .map(str::parse::<u32>);
-    let verdict = match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => yes_or_no((major, minor) >= (5, 8)),
-        _ => Verdict::Unknown,
-    };
+    let verdict = version(facts).map_or(Verdict::Unknown, |version| yes_or_no(version >= (5, 8)));
     Check {
         name: "kernel 5.8 or newer",
         verdict,

@@ -10,6 +10,7 @@ use aya::{
 use aya_obj::btf::{Btf, BtfKind};
 use rustix::{
     io::Errno,
+    process::{Resource, getrlimit},
     thread::{CapabilitySet, capabilities},
 };
 
@@ -52,6 +53,8 @@ pub(super) struct Facts {
     pub(super) kernel: String,
     /// `kernel.unprivileged_bpf_disabled`, where there is such a setting.
     pub(super) unprivileged_bpf_disabled: Option<String>,
+    /// How much memory this process may lock, in bytes; `None` where there is no limit.
+    pub(super) locked_memory: Option<u64>,
     /// Lockdown modes, the one in force in brackets; empty where the kernel has none, `None` where
     /// it does not tell.
     pub(super) lockdown: Option<String>,
@@ -85,6 +88,7 @@ impl Facts {
             is_initial_pid_namespace: is_namespace("pid", INITIAL_PID_NAMESPACE),
             kernel: session::kernel_release(),
             unprivileged_bpf_disabled: setting("/proc/sys/kernel/unprivileged_bpf_disabled"),
+            locked_memory: getrlimit(Resource::Memlock).current,
             lockdown: lockdown(),
             hooks_in_btf: hooks_in_btf(),
             map: probe_map(MapType::Array),

@@ -19,6 +19,7 @@ fn good_host() -> Facts {
         is_initial_pid_namespace: Some(true),
         kernel: "6.1.0-37-cloud-amd64".to_owned(),
         unprivileged_bpf_disabled: Some("2".to_owned()),
+        locked_memory: Some(8 << 20),
         lockdown: Some("[none] integrity confidentiality".to_owned()),
         hooks_in_btf: Ok(HOOKS.iter().map(|hook| hook.functions[0]).collect()),
         map: Probe::Works,
@@ -126,16 +127,60 @@ fn two_capabilities_are_enough_to_trace() {
         ..good_host()
     };
     assert_eq!(missing(&facts), ["rights"]);
+    let text = obstacles(&judge(&facts)).unwrap();
+    assert!(
+        text.contains("\n  rights: CAP_BPF; CAP_PERFMON is missing.\n    Run as root "),
+        "{text}"
+    );
 }
 
 #[test]
 fn containers() {
+    let sidecar = Facts {
+        is_initial_pid_namespace: Some(false),
+        ..good_host()
+    };
+    assert_eq!(verdict_of("pid namespace", &sidecar), Verdict::No);
+    assert_eq!(missing(&sidecar), [""; 0]);
     let rootless = Facts {
         is_initial_user_namespace: Some(false),
         is_initial_pid_namespace: Some(false),
         ..good_host()
     };
-    assert_eq!(missing(&rootless), ["rights", "pid namespace"]);
+    assert_eq!(missing(&rootless), ["rights"]);
+}
+
+/// 5.10 counts maps against the limit of locked memory; later kernels have other accounts.
+#[test]
+fn maps_of_an_old_kernel_need_locked_memory() {
+    let sidecar = Facts {
+        capabilities: CapabilitySet::BPF | CapabilitySet::PERFMON,
+        kernel: "5.10.0-46-cloud-amd64".to_owned(),
+        locked_memory: Some(64 << 10),
+        ..good_host()
+    };
+    assert_eq!(missing(&sidecar), ["locked memory"]);
+    let text = obstacles(&judge(&sidecar)).unwrap();
+    assert!(
+        text.contains("\n  locked memory: at most 64 KiB.\n    Raise the limit "),
+        "{text}"
+    );
+    for enough in [
+        Facts {
+            locked_memory: None,
+            ..sidecar.clone()
+        },
+        Facts {
+            capabilities: sidecar.capabilities | CapabilitySet::SYS_RESOURCE,
+            ..sidecar.clone()
+        },
+        Facts {
+            kernel: "5.11.0".to_owned(),
+            ..sidecar
+        },
+    ] {
+        assert_eq!(missing(&enough), [""; 0]);
+    }
 }
 
 #[test]

@@ -89,6 +89,8 @@ pub struct Options {
     pub ports: Vec<u16>,
     /// Only sockets from before that these processes hold are told; all where empty.
     pub pids: Vec<Pid>,
+    /// Only sockets from before in this network namespace are told; all where `None`.
+    pub netns: Option<Netns>,
 }
 
 impl Default for Options {
@@ -99,6 +101,7 @@ impl Default for Options {
             time_wait_interval: Some(Duration::from_secs(1)),
             ports: Vec::new(),
             pids: Vec::new(),
+            netns: None,
         }
     }
 }
@@ -176,7 +179,7 @@ struct Worker<W, N, O> {
     net_of: N,
     output: O,
     own_netns: Option<Netns>,
-    /// Other namespaces, each with processes that were seen in it, the newest last.
+    /// Other namespaces, each with processes that were seen in it, the newest last; by their pids here.
     namespaces: BTreeMap<Netns, VecDeque<Pid>>,
     /// The ephemeral ports that were told of each namespace that is listed.
     told_ports: BTreeMap<Netns, PortRange>,
@@ -239,10 +242,18 @@ where
         if self.next_listing.is_none() {
             return;
         }
+        if !self.world.has_hosts_pids() {
+            log::warn!(
+                "connections from before the start have no owner: without the host's pids it is not \
+                 known who they are there"
+            );
+            return;
+        }
         match self.world.sockets_before(&self.options.pids) {
             Ok(owners) => {
                 for owner in owners {
-                    if self.is_wanted(&owner.row) {
+                    let is_here = self.options.netns.is_none_or(|netns| netns == owner.netns);
+                    if is_here && self.is_wanted(&owner.row) {
                         self.tell(HostFact::SocketBefore(owner));
                     }
                 }
@@ -262,9 +273,16 @@ where
                     self.tell(HostFact::Descriptors(fact));
                 }
             }
-            Request::Netns { netns, pid } => self.remember(netns, pid),
+            Request::Netns { netns, pid } => {
+                if let Some(here) = self.world.pid_here(pid) {
+                    self.remember(netns, here);
+                }
+            }
             Request::Stack { pid, start, stack } => {
-                let frames = self.world.frames(pid, start, stack);
+                let frames = match self.world.pid_here(pid) {
+                    Some(here) => self.world.frames(here, start, stack),
+                    None => Vec::new(),
+                };
                 self.tell(HostFact::Stack(Box::new(StackFact {
                     pid,
                     start,
@@ -276,7 +294,7 @@ where
     }
 
     fn look_up_process(&mut self, pid: Pid, introduced: Option<Introduced>) {
-        let mut fact = self.world.process(pid);
+        let mut fact = self.process_as_told(pid);
         if let Some(it) = introduced
             && !fact
                 .start
@@ -294,9 +312,29 @@ where
         }
     }
 
-    /// What can be told of a process that has ended.
+    /// What /proc tells of a process, in the numbers of the kernel half. What it tells of its parents is
+    /// left out where those are others: the kernel half has told who the parent is.
+    fn process_as_told(&mut self, pid: Pid) -> ProcessFact {
+        let mut fact = match self.world.pid_here(pid) {
+            Some(here) => self.world.process(here),
+            None => ProcessFact::default(),
+        };
+        fact.pid = pid;
+        if !self.world.has_hosts_pids() {
+            fact.ppid = None;
+            fact.parents.clear();
+        }
+        fact
+    }
+
+    /// What can be told of a process that has ended, or is not to be seen here.
     fn what_is_left(&mut self, pid: Pid, it: Introduced) -> ProcessFact {
         let place = self.world.place(it.cgroup_id).unwrap_or_default();
+        let parents = if self.world.has_hosts_pids() {
+            self.world.ancestors(it.ppid, it.start)
+        } else {
+            Vec::new()
+        };
         ProcessFact {
             pid,
             start: Some(it.start),
@@ -305,7 +343,7 @@ where
             runtime: place.runtime.map(str::to_owned),
             pod_uid: place.pod_uid,
             unit: place.unit,
-            parents: self.world.ancestors(it.ppid, it.start),
+            parents,
             ..ProcessFact::default()
         }
     }
@@ -313,6 +351,7 @@ where
     /// Counts a process's descriptors at a moment at which the kernel half's count is known: only
     /// then do both belong together.
     fn count_descriptors(&mut self, pid: Pid) -> Option<DescriptorFact> {
+        let here = self.world.pid_here(pid)?;
         let mut last = None;
         for _ in 0..COUNT_ATTEMPTS {
             let before = (self.net_of)(pid);
@@ -321,7 +360,7 @@ where
                 open,
                 soft_limit,
                 hard_limit,
-            } = self.world.descriptor_table(pid)?;
+            } = self.world.descriptor_table(here)?;
             let stood_still = (self.net_of)(pid) == before;
             last = Some(DescriptorFact {
                 pid,

@@ -10,6 +10,9 @@ use super::super::cgroup::Place;
 use super::*;
 use crate::model::{Ancestor, Comm, Cookie, Endpoint, Frame, PortRange, SocketOwner, TcpState};
 
+#[path = "lookup_tests/container.rs"]
+mod container;
+
 const OWN: Netns = Netns(1);
 const NOW: Nanos = Nanos(77);
 const PORTS: PortRange = PortRange {
@@ -30,9 +33,22 @@ struct FakeWorld {
     namespaces: HashMap<(Netns, Pid), Vec<SocketRow>>,
     lacks_sock_diag: bool,
     may_not_enter: bool,
+    /// In a container: pids here by those of the host.
+    pids_here: Option<HashMap<Pid, Pid>>,
 }
 
 impl World for FakeWorld {
+    fn has_hosts_pids(&self) -> bool {
+        self.pids_here.is_none()
+    }
+
+    fn pid_here(&self, pid: Pid) -> Option<Pid> {
+        match &self.pids_here {
+            None => Some(pid),
+            Some(here) => here.get(&pid).copied(),
+        }
+    }
+
     fn now(&self) -> Nanos {
         NOW
     }

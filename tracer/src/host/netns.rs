@@ -1,6 +1,13 @@
 //! Runs something inside the network namespace of another process; never moves the calling thread.
 
-use std::{fs::File, io, os::fd::AsFd, os::unix::fs::MetadataExt, panic, thread};
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    panic,
+    path::Path,
+    thread,
+};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -14,6 +21,28 @@ pub fn number(namespace: &File) -> io::Result<Netns> {
     let inode = namespace.metadata()?.ino();
     // Inode numbers of namespaces come from a 32-bit allocator (`proc_alloc_inum`).
     u32::try_from(inode).map(Netns).map_err(io::Error::other)
+}
+
+/// The network namespace of the pod that tracer is in: containers of a pod share one, which is not the
+/// host's. Fails, with what to do, where tracer is in the host's.
+pub fn of_own_pod() -> Result<Netns, String> {
+    let namespace = File::open("/proc/self/ns/net").and_then(|file| number(&file));
+    let own = namespace.map_err(|error| format!("/proc/self/ns/net: {error}"))?;
+    if is_hosts(Path::new("/proc")) {
+        return Err(
+            "tracer is in the host's network, so its pod cannot be told from others: give the pod a \
+             network of its own (no `hostNetwork`, no `--network host`), or watch with --scope host"
+                .to_owned(),
+        );
+    }
+    Ok(own)
+}
+
+/// Whether the calling thread is in the network namespace that the kernel booted with. Only there it
+/// shows the settings of its network devices' queues, which all namespaces share
+/// (`net_core_table` in `net/core/sysctl_net_core.c`).
+fn is_hosts(procfs: &Path) -> bool {
+    procfs.join("sys/net/core/netdev_budget").exists()
 }
 
 /// What `work` returns when it runs in the network namespace `netns`, entered by way of `pid`.

@@ -40,15 +40,19 @@ pub fn random() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// tracer's own pid as the kernel half sees it; 0 in a pid namespace other than the host's, where
-/// the number that is known here would be some other process's there.
+/// tracer's own pid in its own pid namespace.
+#[must_use]
 pub fn own_pid() -> Pid {
+    Pid(std::process::id())
+}
+
+/// Whether tracer is in the host's pid namespace, so that pids as the kernel half tells them are those
+/// of /proc here.
+#[must_use]
+pub fn has_hosts_pids() -> bool {
     /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the host's pid namespace.
     const HOST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-    match fs::metadata("/proc/self/ns/pid") {
-        Ok(namespace) if namespace.ino() == HOST_PID_NAMESPACE => Pid(std::process::id()),
-        _ => Pid(0),
-    }
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == HOST_PID_NAMESPACE)
 }
 
 /// The host's name.

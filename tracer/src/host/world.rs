@@ -21,6 +21,17 @@ pub trait World: Send {
     /// `CLOCK_BOOTTIME`.
     fn now(&self) -> Nanos;
 
+    /// Whether pids as the kernel half tells them are those of /proc here.
+    fn has_hosts_pids(&self) -> bool {
+        true
+    }
+
+    /// The pid that a process has in /proc here; `None` where it is not to be seen there. All below take
+    /// and give such pids.
+    fn pid_here(&self, pid: Pid) -> Option<Pid> {
+        Some(pid)
+    }
+
     /// Who a process is; every field `None` once it is gone.
     fn process(&mut self, pid: Pid) -> ProcessFact;
 
@@ -93,21 +104,26 @@ impl NetnsState {
 /// Gives the addresses of a stack that the kernel half took, the innermost first.
 pub type Addresses = Box<dyn FnMut(StackId) -> Vec<u64> + Send>;
 
+/// Gives the pid that a process has in tracer's own pid namespace, where that is not the host's.
+pub type PidsHere = Box<dyn Fn(Pid) -> Option<Pid> + Send>;
+
 /// This machine.
 pub struct ThisHost {
     procfs: Procfs,
     cgroups: Cgroups,
     addresses: Addresses,
+    pids_here: Option<PidsHere>,
 }
 
 impl ThisHost {
     /// This machine, its processes seen through `procfs`. `addresses` tells the stacks that the kernel
-    /// half took.
+    /// half took, `pids_here` which process is which; without it they are known by the host's pids.
     #[must_use]
-    pub fn new(procfs: Procfs, addresses: Addresses) -> Self {
+    pub fn new(procfs: Procfs, addresses: Addresses, pids_here: Option<PidsHere>) -> Self {
         Self {
             procfs,
             addresses,
+            pids_here,
             cgroups: Cgroups::of_this_host(),
         }
     }
@@ -116,6 +132,17 @@ impl ThisHost {
 impl World for ThisHost {
     fn now(&self) -> Nanos {
         session::now()
+    }
+
+    fn has_hosts_pids(&self) -> bool {
+        self.pids_here.is_none()
+    }
+
+    fn pid_here(&self, pid: Pid) -> Option<Pid> {
+        match &self.pids_here {
+            None => Some(pid),
+            Some(pids_here) => pids_here(pid),
+        }
     }
 
     fn process(&mut self, pid: Pid) -> ProcessFact {

@@ -404,7 +404,8 @@ fn exit(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
         not_streamed: fields.u64()?,
         budget_window_ns: fields.u64()?,
         budget_used: fields.u64()?,
-        announced: fields.u64()?,
+        announced: fields.u32()?,
+        pid_here: fields.u32()?,
     };
     debug_assert_eq!(fields.at, size_of::<ExitEvent>());
     Ok(EventBody::Exit {

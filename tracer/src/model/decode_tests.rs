@@ -344,6 +344,7 @@ fn every_counter_of_a_process_that_ended() {
             budget_window_ns: 0,
             budget_used: 0,
             announced: 0,
+            pid_here: 0,
             ..sample::counters()
         }),
     };

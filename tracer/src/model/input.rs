@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tracer_common::{EventKind, EventStats};
 
-use super::{Event, HostFact, Nanos, Pid};
+use super::{Event, HostFact, Nanos, Netns, Pid};
 
 /// One thing learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +65,8 @@ pub struct Selection {
     pub ports: Vec<u16>,
     /// Processes; empty for all.
     pub pids: Vec<Pid>,
+    /// The network namespace; `None` for all.
+    pub netns: Option<Netns>,
     /// Whether connections are watched.
     pub tcp: bool,
     /// Whether descriptors are watched.
@@ -76,6 +78,7 @@ impl Default for Selection {
         Self {
             ports: Vec::new(),
             pids: Vec::new(),
+            netns: None,
             tcp: true,
             fds: true,
         }

@@ -155,5 +155,6 @@ pub(super) fn counters() -> ProcessCounters {
         budget_window_ns: 504,
         budget_used: 505,
         announced: 1,
+        pid_here: 0,
     }
 }

@@ -40,6 +40,7 @@ pub fn start(session: &Session) -> String {
             pids: &session.selection.pids,
             tcp: session.selection.tcp,
             fds: session.selection.fds,
+            netns: session.selection.netns,
         },
         hooks: hooks(session),
     })

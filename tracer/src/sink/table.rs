@@ -1,7 +1,7 @@
 //! Lays a report out for people: verdicts first, then processes, `TIME_WAIT` sockets and losses;
 //! never prints text of the traced world unescaped.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
     analysis::report::{Identity, ProcessRow, Report, TimeWaitRow, Verdict},
@@ -114,7 +114,11 @@ pub(super) fn watched(session: &Session) -> String {
     if selection.fds {
         parts.push("descriptors".to_owned());
     }
-    let what = parts.join(" and ");
+    let mut what = parts.join(" and ");
+    if let Some(netns) = selection.netns {
+        // Writing to a string cannot fail.
+        let _ = write!(what, " in network namespace {netns}");
+    }
     match selection.pids.as_slice() {
         [] => what,
         [pid] => format!("{what}, of process {pid}"),

@@ -8,7 +8,7 @@ use super::{
     Batching, Ending, Head, Part, Reader, TraceError, VERSION, Writer, format::FORMAT_KEY,
     sample_inputs,
 };
-use crate::model::{HookState, Input, Nanos, Pid, Selection, Session};
+use crate::model::{HookState, Input, Nanos, Netns, Pid, Selection, Session};
 
 /// Small batches, so that a few inputs make several.
 const SMALL: Batching = Batching {
@@ -28,6 +28,7 @@ fn head() -> Head {
             selection: Selection {
                 ports: vec![2181],
                 pids: vec![Pid(7)],
+                netns: Some(Netns(4_026_532_281)),
                 tcp: true,
                 fds: false,
             },

@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Made, Stamp, VERSION, bundle};
+use super::image::bundle;
+use super::{Made, Stamp, VERSION};
 use crate::command::output_of;
 use crate::setup;
 

@@ -14,10 +14,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::output_of;
+use crate::setup::Containers;
 use crate::{build, workspace};
 use tree::{Tree, gzip};
-
-pub use image::bundle;
 
 /// The version of all that is made.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -116,6 +115,14 @@ pub fn run() -> Result<()> {
         eprintln!("       ok {}: {:.1} MB", path.display(), bytes as f64 / 1e6);
     }
     Ok(())
+}
+
+/// Makes the image alone, and unpacks it as a runtime wants it (see [`image::bundle`]).
+pub fn bundle_of_image(tracer: &Path, containers: &Containers, folder: &Path) -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    let image = image::archive(&Parts::of(tracer)?, &Stamp::of_sources()?)?;
+    fs::write(file.path(), image)?;
+    image::bundle(file.path(), containers, folder)
 }
 
 /// Makes everything, and once more; holds that both are the same, and that others can read it.

@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::apt::PrivateSuites;
 use super::lock::Lock;
 use crate::bpf::cache_dir;
+use crate::command::output_of;
 use crate::progress::Progress;
 
 /// The suite that all of them are taken from, so that they fit together.
@@ -60,6 +62,24 @@ pub struct Containers {
     pub umoci: PathBuf,
     /// The runtime.
     pub crun: PathBuf,
+    /// The folder with the libraries that it needs.
+    libraries: PathBuf,
+}
+
+impl Containers {
+    /// All libraries that the runtime needs, its loader first.
+    pub fn libraries_of_crun(&self) -> Result<Vec<PathBuf>> {
+        let loader = self.libraries.join("ld-linux-x86-64.so.2");
+        let mut list = Command::new(&loader);
+        list.arg("--library-path").arg(&self.libraries);
+        // A line each: `libcap.so.2 => /folder/libcap.so.2 (0x7f…)`, and two without the arrow.
+        let listed = output_of(list.arg("--list").arg(&self.crun))?;
+        let paths = listed.lines().filter_map(|line| {
+            let (_, path) = line.split_once(" => ")?;
+            Some(PathBuf::from(path.split(' ').next()?))
+        });
+        Ok(std::iter::once(loader.clone()).chain(paths).collect())
+    }
 }
 
 /// Those programs, fetched where they are missing.
@@ -73,6 +93,7 @@ pub fn containers() -> Result<Containers> {
     Ok(Containers {
         umoci: folder.join("usr/bin/umoci"),
         crun: folder.join("usr/bin/crun"),
+        libraries: folder.join("usr/lib/x86_64-linux-gnu"),
     })
 }
 

@@ -10,9 +10,12 @@ use crate::bpf::cache_dir;
 use crate::command::{output_of, which};
 use crate::progress::Progress;
 
-/// What the tests of exports and of metrics use, each in the version that they were written with.
-const PACKAGES: [&str; 5] = [
+/// What the tests of exports, of metrics and of what deploys tracer use, each in the version that they were
+/// written with.
+const PACKAGES: [&str; 7] = [
+    "compose-spec==0.2.1",
     "duckdb==2.0.0",
+    "kubernetes-validate==1.37.0",
     "pandas==3.1.1",
     "polars==2.1.0",
     "prometheus_client==0.26.0",

@@ -143,6 +143,7 @@ impl Process {
             budget_window_ns: 0,
             budget_used: 0,
             announced: 0,
+            pid_here: 0,
             ..self.counters
         })
     }

@@ -33,6 +33,9 @@ pub struct Surroundings {
     /// In a new network namespace where everything is down, so that no address can be reached
     #[arg(long, global = true, conflicts_with = "new_netns")]
     no_network: bool,
+    /// Bring loopback up in the network namespace that it is in
+    #[arg(long, global = true)]
+    loopback: bool,
     /// In the network namespace of this process
     #[arg(long, global = true, value_name = "PID")]
     netns_of: Option<u32>,
@@ -80,7 +83,7 @@ impl Surroundings {
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
                 .context("cannot make a network namespace")?;
         }
-        if self.new_netns {
+        if self.new_netns || self.loopback {
             bring_loopback_up().context("cannot bring loopback up")?;
         }
         if let Some(pid) = self.netns_of {

@@ -77,7 +77,10 @@ fn head(look: Look, name: &str, side: &Span) -> String {
 fn selected(selection: &Selection) -> String {
     let ports = selection.ports.iter().map(|port| format!(", port {port}"));
     let pids = selection.pids.iter().map(|pid| format!(", process {pid}"));
-    ports.chain(pids).collect()
+    let netns = selection
+        .netns
+        .map(|netns| format!(", network namespace {netns}"));
+    ports.chain(pids).chain(netns).collect()
 }
 
 /// What makes a trace's numbers less sure.

@@ -36,6 +36,7 @@ pub(super) struct SelectionObject<'a> {
     pub(super) pids: &'a [Pid],
     pub(super) tcp: bool,
     pub(super) fds: bool,
+    pub(super) netns: Option<Netns>,
 }
 
 #[derive(Serialize)]

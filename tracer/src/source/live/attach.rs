@@ -6,11 +6,13 @@ use std::{fmt, fs, io, os::fd::AsFd, os::fd::AsRawFd, path::Path};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, MapError},
-    programs::{Program, ProgramError, ProgramType},
+    programs::{
+        Program, ProgramError, ProgramType, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+    },
     sys::{BpfHelper, is_helper_supported},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tracer_common::{Config, Offsets, config::FEW_PORTS};
+use tracer_common::{Collector, Config, Offsets, config::FEW_PORTS};
 
 use super::{
     hooks::{Attachment, HOOKS, Hook, Subject},
@@ -52,8 +54,10 @@ pub struct Options {
     pub stacks: bool,
     /// A random number, new for each run.
     pub sock_secret: u64,
-    /// The collector's own pid, which is never traced.
+    /// The collector's own pid, which is never traced, if it is the host's.
     pub own_pid: Pid,
+    /// Whether that is so: whether pids as the kernel tells them are those that the collector sees.
+    pub has_hosts_pids: bool,
 }
 
 /// Why nothing can be watched.
@@ -67,6 +71,8 @@ pub enum AttachError {
     Map(MapError),
     /// The BPF object lacks a part: the build is broken.
     Object(&'static str),
+    /// The kernel does not tell who this process is on the host.
+    Collector(String),
     /// The ring buffer cannot be read.
     Ring(io::Error),
     /// Not one hook that tells who acts could be attached; the reason of the first.
@@ -80,6 +86,11 @@ impl fmt::Display for AttachError {
             Self::Load(error) => write!(f, "loading the BPF object: {}", with_causes(error)),
             Self::Map(error) => write!(f, "a BPF map: {}", with_causes(error)),
             Self::Object(name) => write!(f, "the BPF object has no {name}: build tracer anew"),
+            Self::Collector(reason) => write!(
+                f,
+                "this is a container without the host's pids, and the kernel does not tell which of them \
+                 is tracer's: {reason}"
+            ),
             Self::Ring(error) => write!(f, "the ring buffer: {error}"),
             Self::NoHooks(reason) => write!(f, "no hook could be attached: {reason}"),
         }
@@ -180,6 +191,7 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
         // A quarter of the ring: early enough that a burst still finds room while the loop wakes.
         wakeup_bytes: u64::from(options.ring_bytes / 4),
         own_pid: options.own_pid.0,
+        filter_netns: options.selection.netns.unwrap_or_default().0,
         filter_ports: u8::from(!options.selection.ports.is_empty()),
         filter_pids: u8::from(!options.selection.pids.is_empty()),
         has_socket_cookie: 1,
@@ -193,15 +205,20 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
             is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_loop).unwrap_or(false),
         ),
         stacks: u8::from(options.stacks),
-        are_ports_few: 0,
-        padding: [0; 5],
-        few_ports: [0; FEW_PORTS],
+        ..Config::default()
     };
     if let Some(few) = few_ports(&options.selection) {
         config.are_ports_few = 1;
         config.few_ports = few;
     }
     let mut ebpf = open(options, &config, &kernel)?;
+    if !options.has_hosts_pids {
+        // What was opened so far does not know it: each way below opens the object anew.
+        let own = collector(&mut ebpf).map_err(AttachError::Collector)?;
+        config.own_pid = own.pid;
+        config.own_pidns = own.pidns;
+        config.own_pid_level = own.pid_level;
+    }
     let mut tracing = options.method != Method::Kprobe;
     if tracing {
         // One program tells whether tracing programs work, and whether they have the helper.
@@ -257,6 +274,24 @@ fn open(options: &Options, config: &Config, kernel: &Kernel) -> Result<Ebpf, Att
         .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 })
         .load(OBJECT)
         .map_err(AttachError::Load)
+}
+
+/// Asks the kernel who this process is on the host.
+fn collector(ebpf: &mut Ebpf) -> Result<Collector, String> {
+    let program = ebpf.program_mut("collector").ok_or("no such program")?;
+    let program: &mut RawTracePoint = program.try_into().map_err(|error| with_causes(&error))?;
+    let run = |program: &mut RawTracePoint| {
+        program.load()?;
+        program.test_run(RawTracePointRunOptions::new())
+    };
+    run(program).map_err(|error: ProgramError| with_causes(&error))?;
+    let map = ebpf.map("COLLECTOR").ok_or("no such map")?;
+    let told = Array::<_, Collector>::try_from(map).and_then(|map| map.get(&0, 0));
+    let told = told.map_err(|error| with_causes(&error))?;
+    if told == Collector::default() {
+        return Err("the kernel ran the program without telling anything".to_owned());
+    }
+    Ok(told)
 }
 
 fn probe(ebpf: &mut Ebpf, kernel: &Kernel) -> Result<(), String> {

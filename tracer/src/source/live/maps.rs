@@ -88,6 +88,12 @@ impl ProcessTable {
             .map(|(pid, counters)| (Pid(pid), counters.told()))
     }
 
+    /// The pid that a process has in the collector's own pid namespace, where that is not the host's;
+    /// `None` where it has none, and where the process is not known (any more).
+    pub fn pid_here(&self, pid: Pid) -> Option<Pid> {
+        Pid(self.0.get(&pid.0, 0).ok()?.pid_here).known()
+    }
+
     /// Descriptors that a process got less those it closed since it was first seen; `None` where it
     /// has not been.
     pub fn net_fds(&self, pid: Pid) -> Option<i64> {
