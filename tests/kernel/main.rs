@@ -14,10 +14,12 @@ mod exhaustion;
 mod fallback;
 mod identity;
 mod innocents;
+mod journal;
 mod list;
 mod overflow;
 mod programs;
 mod recordings;
+mod rights;
 mod run;
 mod serve;
 mod socket_table;
@@ -38,8 +40,10 @@ fn main() -> ExitCode {
         exhaustion::tests(),
         identity::tests(),
         innocents::tests(),
+        journal::tests(),
         overflow::tests(),
         recordings::tests(),
+        rights::tests(),
         serve::tests(),
         takeover::tests(),
         fallback::tests(),

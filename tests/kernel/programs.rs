@@ -319,6 +319,10 @@ impl Tracer {
         })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.running.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.running.signal(signal)
     }

@@ -5,8 +5,10 @@ mod action;
 mod examples;
 mod manual;
 mod metrics;
+mod otlp;
 mod record;
 mod report;
+mod rights;
 mod serve;
 mod settings;
 mod thresholds;
@@ -28,8 +30,10 @@ pub use action::ActionArgs;
 use examples::EXAMPLES;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use metrics::{DetailArgs, MetricsAt};
+pub use otlp::{Collector, OtlpArgs};
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use report::{ReportArgs, ReportFormat};
+pub use rights::RightsArgs;
 pub use serve::ServeArgs;
 pub use settings::{Changes, Settings};
 pub use thresholds::ThresholdArgs;
@@ -266,6 +270,9 @@ pub struct WatchArgs {
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,
+    /// What it keeps of its rights.
+    #[command(flatten)]
+    pub rights: RightsArgs,
     /// When it speaks up.
     #[command(flatten)]
     pub thresholds: ThresholdArgs,
@@ -300,6 +307,9 @@ pub struct RecordArgs {
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,
+    /// What it keeps of its rights.
+    #[command(flatten)]
+    pub rights: RightsArgs,
     /// When there is a verdict.
     #[command(flatten)]
     pub thresholds: ThresholdArgs,

@@ -8,6 +8,8 @@ pub mod analysis;
 pub mod app;
 pub mod cli;
 #[cfg(feature = "live")]
+pub mod confine;
+#[cfg(feature = "live")]
 pub mod doctor;
 #[cfg(feature = "live")]
 pub mod host;

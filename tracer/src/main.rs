@@ -10,10 +10,6 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(error) => error.exit(),
     };
-    env_logger::Builder::new()
-        .filter_level(cli.verbosity.log_level_filter())
-        .parse_default_env()
-        .format_target(false)
-        .init();
+    app::start_log(cli.verbosity.log_level_filter());
     app::run(&cli, settings)
 }

@@ -127,7 +127,7 @@ fn start(command: &str, verdict: &Verdict) -> io::Result<Child> {
 
 /// The main fields. What a process has chosen itself, such as its name, may hold anything: the shell
 /// takes a variable's value for what it is, as long as it is in quotes.
-fn environment(verdict: &Verdict) -> Vec<(&'static str, String)> {
+pub(super) fn environment(verdict: &Verdict) -> Vec<(&'static str, String)> {
     let Identity {
         pid,
         ns_pid,
@@ -197,4 +197,4 @@ async fn feed_and_wait(child: &mut Child, input: &str) -> io::Result<ExitStatus>
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

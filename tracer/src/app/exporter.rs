@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
-use super::action::{Action, Counts};
+use super::{action, otlp};
 use crate::{
     analysis::{Engine, TotalsRecorder, report::Verdict, totals::Detail, totals::Totals},
     host::own,
@@ -76,6 +76,15 @@ impl Shared {
     }
 }
 
+/// What counts beside the engine, where it is there.
+#[derive(Default)]
+pub(super) struct Others {
+    /// What became of commands.
+    pub(super) commands: Option<Arc<action::Counts>>,
+    /// What became of deliveries to a collector.
+    pub(super) deliveries: Option<Arc<otlp::Counts>>,
+}
+
 /// The numbers of one moment.
 struct Numbers {
     totals: Totals,
@@ -86,8 +95,7 @@ struct Numbers {
 pub(super) struct Exporter {
     recorder: TotalsRecorder,
     own: Own,
-    /// What became of commands, where there is one.
-    commands: Option<Arc<Counts>>,
+    others: Others,
     shared: Arc<Shared>,
     #[cfg(test)]
     at: SocketAddr,
@@ -95,20 +103,23 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    /// Listens, and answers from now on that the watch is not ready.
+    /// Listens, and answers from now on that the watch is not ready. The thread that answers does `first`
+    /// what it is given.
     pub(super) fn listen(
         exports: Exports,
         ring_bytes: u32,
-        action: Option<&Action>,
+        others: Others,
+        first: impl FnOnce() + Send + 'static,
     ) -> Result<Self> {
         let shared = Arc::new(Shared::new());
         let (numbers, told) = watch::channel(None);
-        let at = server::start(exports.at, Arc::clone(&shared), told).with_context(|| {
-            format!(
-                "cannot serve metrics at {}: give another address by --metrics, or off",
-                exports.at
-            )
-        })?;
+        let at =
+            server::start(exports.at, Arc::clone(&shared), told, first).with_context(|| {
+                format!(
+                    "cannot serve metrics at {}: give another address by --metrics, or off",
+                    exports.at
+                )
+            })?;
         log::info!("metrics and health are served at {at}");
         Ok(Self {
             recorder: TotalsRecorder::new(exports.detail),
@@ -116,7 +127,7 @@ impl Exporter {
                 ring_bytes: ring_bytes.into(),
                 ..Own::default()
             },
-            commands: action.map(Action::counts),
+            others,
             shared,
             #[cfg(test)]
             at,
@@ -154,7 +165,8 @@ impl Exporter {
             own: Own {
                 cpu_seconds: own::cpu_seconds(),
                 resident_bytes: own::resident_bytes(),
-                commands: self.commands.as_ref().map(|commands| commands.all()),
+                commands: self.others.commands.as_ref().map(|counts| counts.all()),
+                deliveries: self.others.deliveries.as_ref().map(|counts| counts.all()),
                 ..self.own.clone()
             },
         };

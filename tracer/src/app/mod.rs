@@ -9,7 +9,9 @@ mod export;
 mod exporter;
 mod feed;
 mod flight;
+mod journal;
 mod notify;
+mod otlp;
 mod output;
 mod pump;
 mod ready_file;
@@ -18,6 +20,7 @@ mod recorder;
 mod reload;
 mod replay;
 mod report;
+mod rights;
 mod serve;
 mod stop;
 mod traces;
@@ -32,12 +35,16 @@ use crate::{
         AttachMode, Cli, Command, CompletionsArgs, CostArgs, DetailArgs, DoctorArgs, DumpArgs,
         Format, ManArgs, MetricsAt, Reach, ScopeArgs, Settings, TimewaitArgs, WatchArgs, exit,
     },
+    confine::{Confinement, Duty},
     doctor, host,
     model::Selection,
     sink::{Look, timewait},
     source::live::{self, AttachError, Live, Method},
 };
-use exporter::{Exporter, Exports};
+use action::Action;
+use exporter::{Exporter, Exports, Others};
+pub use journal::start_log;
+use otlp::Deliveries;
 use output::Output;
 use pump::{Ended, Pump, Watch};
 use recorder::Recording;
@@ -99,8 +106,9 @@ impl std::fmt::Display for Obstacle {
 impl std::error::Error for Obstacle {}
 
 /// Attaches, or says in one message why that cannot work here.
-fn attach(options: &live::Options) -> Result<(Live, live::Drain)> {
-    Live::start(options, host::session::now).map_err(|error| {
+fn attach(options: &live::Options, confinement: &Confinement) -> Result<(Live, live::Drain)> {
+    let first = confinement.of(Duty::Plain);
+    Live::start(options, host::session::now, first).map_err(|error| {
         let found = doctor::obstacles(&doctor::run());
         match (found, error) {
             (Some(message), _) => Obstacle(message).into(),
@@ -124,6 +132,7 @@ fn watch(args: &WatchArgs, look: Look) -> Result<u8> {
             keep: args.keep.clone(),
         }),
         exports: exports(args.metrics, &args.metrics_detail),
+        keeps_privileges: args.rights.keep_privileges,
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };
     let mut output = Output::start(args.view.format, look, true)?;
@@ -189,6 +198,8 @@ fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
         settings: None,
         exports: None,
         action: None,
+        deliveries: None,
+        keeps_privileges: false,
     };
     if !args.watch_for.is_zero() && args.format == Format::Table {
         let time = humantime::format_duration(args.watch_for);
@@ -256,14 +267,20 @@ fn pump(options: &live::Options, watch: Watch, output: &mut Output) -> Result<En
         Stop::new()
     });
     let stop = stop.transpose()?;
+    let confinement = Confinement::new(!watch.keeps_privileges);
     // From before the hooks are attached, so that whoever asks is told that they are not.
-    let exporter = watch
-        .exports
-        .map(|exports| Exporter::listen(exports, options.ring_bytes, watch.action.as_ref()));
+    let exporter = watch.exports.map(|exports| {
+        let others = Others {
+            commands: watch.action.as_ref().map(Action::counts),
+            deliveries: watch.deliveries.as_ref().map(Deliveries::counts),
+        };
+        let first = confinement.of(Duty::Plain);
+        Exporter::listen(exports, options.ring_bytes, others, first)
+    });
     let exporter = exporter.transpose()?;
-    let (live, drain) = attach(options)?;
-    let pump = Pump::start(options, watch, (live, drain), exporter, output)?;
-    runtime.block_on(Box::pin(pump.run(stop)))
+    let attached = attach(options, &confinement)?;
+    let pump = Pump::start(options, watch, attached, exporter, &confinement, output)?;
+    runtime.block_on(Box::pin(pump.run(stop, confinement)))
 }
 
 /// Options that stream connections alone, of everything: what `tracer timewait` needs but for the

@@ -9,7 +9,7 @@ use crate::{
     sink::{Look, json, recording, screen::Screen, table},
 };
 
-use super::print;
+use super::{journal::Journal, print};
 
 /// The one place that a watch's output goes through.
 pub(super) enum Output {
@@ -23,6 +23,8 @@ pub(super) enum Output {
     Lines(Look),
     /// One JSON object a line.
     Json,
+    /// The systemd journal: an entry for each verdict, when it is made and when it is over.
+    Journal(Journal),
 }
 
 impl Output {
@@ -31,8 +33,8 @@ impl Output {
     }
 
     /// For machines.
-    pub(super) fn json() -> Self {
-        Self::Json
+    pub(super) fn service() -> Self {
+        Journal::of_stdout().map_or(Self::Json, Self::Journal)
     }
 
     /// For a recording.
@@ -64,7 +66,7 @@ impl Output {
     /// The watch has begun.
     pub(super) fn begin(&mut self, session: &Session) -> io::Result<()> {
         match self {
-            Self::Silent | Self::Progress | Self::Screen(..) => Ok(()),
+            Self::Silent | Self::Progress | Self::Screen(..) | Self::Journal(_) => Ok(()),
             Self::Lines(look) => print(&table::unwatched(*look, session)),
             Self::Json => print(&json::start(session)),
         }
@@ -76,10 +78,12 @@ impl Output {
             Self::Silent | Self::Progress | Self::Screen(..) => Ok(()),
             // The report at the end has the last numbers: in a log, a line each second would bury
             // what is new.
-            Self::Lines(look) => verdicts
-                .iter()
-                .filter(|verdict| verdict.update == 0 || !verdict.ongoing)
+            Self::Lines(look) => begun_or_over(verdicts)
                 .try_for_each(|verdict| print(&table::verdict_line(*look, session, verdict))),
+            Self::Journal(journal) => {
+                begun_or_over(verdicts).for_each(|verdict| journal.verdict(session, verdict));
+                Ok(())
+            }
             Self::Json => verdicts
                 .iter()
                 .try_for_each(|verdict| print(&json::verdict(session, verdict))),
@@ -94,14 +98,14 @@ impl Output {
                 // One line that replaces itself, and is gone at the end.
                 write!(io::stderr(), "\r{}\x1b[K", recording::progress(report))
             }
-            Self::Silent | Self::Lines(_) | Self::Json => Ok(()),
+            Self::Silent | Self::Lines(_) | Self::Json | Self::Journal(_) => Ok(()),
         }
     }
 
     /// The last report. The terminal is given back first, so that the report stays on it.
     pub(super) fn end(self, report: &Report) -> io::Result<()> {
         match self {
-            Self::Silent => Ok(()),
+            Self::Silent | Self::Journal(_) => Ok(()),
             Self::Progress => write!(io::stderr(), "\r\x1b[K"),
             Self::Screen(screen, look) => {
                 drop(screen);
@@ -111,6 +115,12 @@ impl Output {
             Self::Json => print(&json::report_lines(report)),
         }
     }
+}
+
+fn begun_or_over(verdicts: &[Verdict]) -> impl Iterator<Item = &Verdict> {
+    verdicts
+        .iter()
+        .filter(|verdict| verdict.update == 0 || !verdict.ongoing)
 }
 
 /// Only the `TIME_WAIT` sockets, and the end.

@@ -17,15 +17,18 @@ use super::{
     feed::Feed,
     flight::{FlightRecorder, Tally},
     notify::Notifier,
+    otlp::{Deliveries, Delivery},
     output::Output,
     ready_file::ReadyFile,
     recorder::{self, Recorder, Recording, Stopped, Summary},
     reload::Reloads,
+    rights,
     stop::Stop,
 };
 use crate::{
     analysis::{Engine, Report, Thresholds},
     cli::{FlightArgs, ScopeArgs, ServeArgs, Settings, ThresholdArgs, nanos},
+    confine::{Confinement, Duty},
     host::{
         lookup::{self, Lookups},
         procfs::Procfs,
@@ -59,6 +62,10 @@ pub(super) struct Watch {
     pub(super) exports: Option<Exports>,
     /// What is run for verdicts.
     pub(super) action: Option<Action>,
+    /// Where verdicts are delivered.
+    pub(super) deliveries: Option<Deliveries>,
+    /// Whether all rights are kept.
+    pub(super) keeps_privileges: bool,
 }
 
 impl Watch {
@@ -75,6 +82,8 @@ impl Watch {
             settings: None,
             exports: None,
             action: None,
+            deliveries: None,
+            keeps_privileges: false,
         }
     }
 }
@@ -96,6 +105,7 @@ pub(super) struct Pump<'a> {
     live: Live,
     kernel_log: Option<EbpfLogger<&'static dyn log::Log>>,
     drain: Drain,
+    delivery: Option<Delivery>,
     facts: UnboundedReceiver<Input>,
     output: &'a mut Output,
 }
@@ -107,6 +117,7 @@ impl<'a> Pump<'a> {
         watch: Watch,
         (mut live, drain): (Live, Drain),
         exporter: Option<Exporter>,
+        confinement: &Confinement,
         output: &'a mut Output,
     ) -> Result<Self> {
         let session = Session {
@@ -142,6 +153,7 @@ impl<'a> Pump<'a> {
         // Unbounded, as the look-ups are: they answer a bounded queue of requests.
         let (sender, facts) = mpsc::unbounded_channel();
         let processes = live.processes();
+        let duty = rights::of_lookups(options, rights::to_read_maps(&live));
         let lookups = Lookups::start(
             world,
             lookup::Options {
@@ -156,6 +168,7 @@ impl<'a> Pump<'a> {
                 // Nobody listens any more once the watch has ended.
                 let _ = sender.send(input);
             },
+            confinement.of(duty),
         )
         .context("cannot start the thread for look-ups")?;
         let head = recorder::head(&session, serde_json::to_value(watch.thresholds)?);
@@ -165,6 +178,11 @@ impl<'a> Pump<'a> {
         let flight = flight.and_then(|args| Some((args.window()?, args)));
         let flight =
             flight.map(|(window, args)| FlightRecorder::start(args, nanos(window), head.clone()));
+        let delivery = watch.deliveries.clone();
+        let delivery = delivery
+            .map(|to| Delivery::start(to, &session, confinement.of(Duty::Plain)))
+            .transpose()
+            .context("cannot start the thread that tells the collector")?;
         let engine = Engine::new(watch.thresholds);
         let mut feed = Feed::new(
             engine,
@@ -183,25 +201,35 @@ impl<'a> Pump<'a> {
             live,
             kernel_log,
             drain,
+            delivery,
             facts,
             output,
         })
     }
 
-    /// Pumps until the time is over or a signal comes; gives the last report. `stop` has listened for
-    /// signals since before.
-    pub(super) async fn run(mut self, stop: Option<Stop>) -> Result<Ended> {
+    /// Gives up the rights that are no longer needed, then pumps until the time is over or a signal comes;
+    /// gives the last report. `stop` has listened for signals since before.
+    pub(super) async fn run(
+        mut self,
+        stop: Option<Stop>,
+        confinement: Confinement,
+    ) -> Result<Ended> {
         let stop = stop.map_or_else(Stop::new, Ok)?;
         let mut stop = stop.within(self.watch.duration);
         let is_service = self.watch.settings.is_some();
         let mut reloads = Reloads::listen(self.watch.settings.take())?;
         let mut calls = Calls::listen(self.watch.flight.as_ref()).await?;
+        // Before the rest: afterwards it may only be removed.
         let _ready = self
             .watch
             .ready_file
             .as_deref()
             .map(ReadyFile::create)
             .transpose()?;
+        confinement.finish(|| {
+            let to_read_maps = rights::to_read_maps(&self.live);
+            rights::of_collector(&self.watch, reloads.file(), to_read_maps)
+        });
         self.output.begin(&self.session)?;
         let mut notifier = is_service.then(Notifier::ready);
 
@@ -274,6 +302,9 @@ impl<'a> Pump<'a> {
         if let Some(action) = &mut self.watch.action {
             action.verdicts(&self.session, &verdicts);
         }
+        if let Some(delivery) = &self.delivery {
+            delivery.verdicts(&self.session, &verdicts);
+        }
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
@@ -303,6 +334,10 @@ impl<'a> Pump<'a> {
         self.feed.tick(end);
         self.tell()?;
         let verdicts = self.feed.engine.take_last_verdict_updates();
+        if let Some(delivery) = self.delivery {
+            delivery.verdicts(&self.session, &verdicts);
+            delivery.finish();
+        }
         self.output.verdicts(&self.session, &verdicts)?;
         Ok(Ended {
             report: self.feed.engine.report(),

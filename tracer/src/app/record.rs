@@ -23,6 +23,7 @@ pub(super) fn record(args: &RecordArgs) -> Result<u8> {
             keep: args.keep.clone(),
         }),
         only_records: true,
+        keeps_privileges: args.rights.keep_privileges,
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };
     let mut output = Output::progress();

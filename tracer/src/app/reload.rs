@@ -1,7 +1,7 @@
 //! Reads the settings again at SIGHUP, and says in the log what came of it; never ends a watch because
 //! they are wrong.
 
-use std::future::pending;
+use std::{future::pending, path::Path};
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,6 +19,12 @@ impl Reloads {
         };
         let signal = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         Ok(Self(Some((signal, settings))))
+    }
+
+    /// The file that they are read from, if there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        let (_, settings) = self.0.as_ref()?;
+        settings.file()
     }
 
     /// The next settings that differ in what can be taken over.

@@ -3,8 +3,8 @@
 use anyhow::{Result, anyhow};
 
 use super::{
-    action::Action, code, exports, is_broken_pipe, output::Output, print, pump, pump::Watch,
-    record, scope_options,
+    action::Action, code, exports, is_broken_pipe, otlp::Deliveries, output::Output, print, pump,
+    pump::Watch, record, scope_options,
 };
 use crate::cli::{ServeArgs, Settings, exit};
 
@@ -17,6 +17,8 @@ pub(super) fn serve(args: &ServeArgs, settings: Option<Settings>) -> Result<u8> 
     let watch = Watch {
         settings,
         action: Action::new(&args.action),
+        deliveries: args.otlp.otlp.clone().map(Deliveries::new),
+        keeps_privileges: args.rights.keep_privileges,
         exports: exports(Some(args.metrics), &args.metrics_detail),
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)
     };
@@ -30,7 +32,7 @@ pub(super) fn serve(args: &ServeArgs, settings: Option<Settings>) -> Result<u8> 
 }
 
 fn watch_and_tell(args: &ServeArgs, watch: Watch) -> Result<u8> {
-    let mut output = Output::json();
+    let mut output = Output::service();
     let ended = pump(&scope_options(&args.scope, &args.cost)?, watch, &mut output)?;
     output.end(&ended.report)?;
     record::tell(&ended);

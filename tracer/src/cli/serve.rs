@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 
 use super::{
-    ActionArgs, CostArgs, DetailArgs, FlightArgs, MetricsAt, ScopeArgs, ThresholdArgs,
-    metrics::metrics_at,
+    ActionArgs, CostArgs, DetailArgs, FlightArgs, MetricsAt, OtlpArgs, RightsArgs, ScopeArgs,
+    ThresholdArgs, metrics::metrics_at,
 };
 
 /// Where metrics are served unless told otherwise: to this machine alone.
@@ -38,12 +38,18 @@ pub struct ServeArgs {
     /// In which detail.
     #[command(flatten)]
     pub metrics_detail: DetailArgs,
+    /// Which collector is told.
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
     /// What is run when there is a verdict.
     #[command(flatten)]
     pub action: ActionArgs,
     /// What it costs.
     #[command(flatten)]
     pub cost: CostArgs,
+    /// What it keeps of its rights.
+    #[command(flatten)]
+    pub rights: RightsArgs,
     /// When it speaks up.
     #[command(flatten)]
     pub thresholds: ThresholdArgs,

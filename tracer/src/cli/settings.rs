@@ -125,6 +125,13 @@ impl Settings {
         Ok((args, changes))
     }
 
+    /// The file that is read again, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        let (values, _) = self.given.get("config")?;
+        values.first().map(Path::new)
+    }
+
     /// Each setting and where it comes from, a line each.
     #[must_use]
     pub fn render(&self) -> String {

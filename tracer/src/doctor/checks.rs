@@ -7,7 +7,10 @@ use super::{
     Check, Verdict,
     facts::{Facts, KERNEL_BTF, Probe},
 };
-use crate::source::live::{HOOKS, Hook};
+use crate::{
+    confine::Strictness,
+    source::live::{HOOKS, Hook},
+};
 
 const AS_ROOT: &str = "Run as root (`sudo tracer …`); give a container the capabilities BPF and PERFMON \
                        (`--cap-add`, `securityContext.capabilities.add`), or run it privileged";
@@ -36,6 +39,8 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         other_processes(facts),
         other_network_namespaces(facts),
         cgroup_v2(facts),
+        seccomp(facts),
+        landlock(facts),
     ]);
     checks
 }
@@ -380,6 +385,40 @@ fn cgroup_v2(facts: &Facts) -> Check {
             .unwrap_or_else(|| "not mounted at /sys/fs/cgroup".to_owned()),
         cost_if_absent: "processes that end at once are told without their container".into(),
         remedy: "Mount it, or give the container the host's /sys/fs/cgroup",
+        essential: false,
+    }
+}
+
+fn seccomp(facts: &Facts) -> Check {
+    let (verdict, detail) = match &facts.offers.syscalls {
+        Ok(()) => (Verdict::Yes, "tracer refuses itself what it never does"),
+        Err(why) => (Verdict::No, &**why),
+    };
+    Check {
+        name: "seccomp",
+        verdict,
+        detail: detail.to_owned(),
+        cost_if_absent: "tracer keeps system calls that it does not need".into(),
+        remedy: "",
+        essential: false,
+    }
+}
+
+fn landlock(facts: &Facts) -> Check {
+    let (verdict, detail) = match &facts.offers.files {
+        Ok(Strictness::Full) => (Verdict::Yes, "tracer writes to its own folders alone"),
+        Ok(Strictness::Partial) => (
+            Verdict::Yes,
+            "tracer writes to its own folders alone, but could cut others' files short",
+        ),
+        Err(why) => (Verdict::No, &**why),
+    };
+    Check {
+        name: "Landlock",
+        verdict,
+        detail: detail.to_owned(),
+        cost_if_absent: "tracer keeps the right to write any file".into(),
+        remedy: "",
         essential: false,
     }
 }

@@ -15,6 +15,7 @@ use rustix::{
 };
 
 use crate::{
+    confine::{self, Offers},
     host::{cgroup, procfs::Procfs, session, sock_diag},
     source::live::HOOKS,
 };
@@ -77,6 +78,8 @@ pub(super) struct Facts {
     /// Processes that /proc shows, and those among them that may not be looked at; `None` where it
     /// hides processes.
     pub(super) processes: Option<(usize, usize)>,
+    /// Giving up rights.
+    pub(super) offers: Offers,
 }
 
 impl Facts {
@@ -99,6 +102,7 @@ impl Facts {
             cgroup_v2: cgroup::v2_mount().map(|path| path.display().to_string()),
             sock_diag: sock_diag::probe().map_err(|error| error.to_string()),
             processes: look_at_processes(&Procfs::of_this_host()),
+            offers: confine::offers(),
         }
     }
 }

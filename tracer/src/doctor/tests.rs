@@ -9,7 +9,10 @@ use super::{
     facts::{Facts, Probe},
     *,
 };
-use crate::source::live::HOOKS;
+use crate::{
+    confine::{Offers, Strictness},
+    source::live::HOOKS,
+};
 
 /// A Debian host, seen by root.
 fn good_host() -> Facts {
@@ -30,6 +33,10 @@ fn good_host() -> Facts {
         cgroup_v2: Some("/sys/fs/cgroup".to_owned()),
         sock_diag: Ok(()),
         processes: Some((150, 0)),
+        offers: Offers {
+            syscalls: Ok(()),
+            files: Ok(Strictness::Full),
+        },
     }
 }
 
@@ -58,6 +65,20 @@ fn a_good_host() {
     let text = render(&checks);
     assert!(text.starts_with("yes  rights                         CAP_SYS_ADMIN, CAP_BPF, "));
     assert!(text.ends_with("\nTracing can work here.\n"));
+}
+
+#[test]
+fn a_kernel_that_takes_no_rights_back() {
+    let facts = Facts {
+        offers: Offers {
+            syscalls: Err("this architecture is not known".to_owned()),
+            files: Err("this kernel has no Landlock".to_owned()),
+        },
+        ..good_host()
+    };
+    assert_eq!(verdict_of("seccomp", &facts), Verdict::No);
+    assert_eq!(verdict_of("Landlock", &facts), Verdict::No);
+    assert_eq!(missing(&facts), [""; 0]);
 }
 
 #[test]

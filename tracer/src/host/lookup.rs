@@ -119,7 +119,8 @@ impl Lookups {
     /// Starts the thread. First of all it tells the ephemeral ports and the sockets from before.
     ///
     /// `net_of` gives the kernel half's net count of a process's descriptors (got less closed).
-    /// `output` takes what is found; while it blocks, look-ups wait, and so does dropping this.
+    /// `output` takes what is found; while it blocks, look-ups wait, and so does dropping this. The
+    /// thread does `first` what it is given.
     ///
     /// Fails where no thread can be started.
     pub fn start(
@@ -127,12 +128,16 @@ impl Lookups {
         options: Options,
         net_of: impl FnMut(Pid) -> Option<i64> + Send + 'static,
         output: impl FnMut(Input) + Send + 'static,
+        first: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let (requests, queue) = sync_channel(options.queue);
         let worker = Worker::new(world, options, net_of, output);
         let thread = thread::Builder::new()
             .name("tracer-lookup".to_owned())
-            .spawn(move || worker.run(&queue))?;
+            .spawn(move || {
+                first();
+                worker.run(&queue);
+            })?;
         Ok(Self {
             requests: Some(requests),
             dropped: AtomicU64::new(0),

@@ -219,6 +219,7 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
         Options::default(),
         |_| Some(3),
         move |input| sender.send(input).unwrap(),
+        || (),
     )
     .unwrap();
     assert!(lookups.request(stranger(5)));
@@ -271,6 +272,7 @@ fn what_does_not_fit_the_queue_is_dropped_and_counted() {
                 wait.recv().unwrap();
             }
         },
+        || (),
     )
     .unwrap();
     let taken = [0; 3].map(|_| lookups.request(stranger(5)));

@@ -36,6 +36,12 @@ pub(super) fn compact(session: &Session, at: Nanos) -> String {
     wall(session, at).strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
 }
 
+/// A moment in nanoseconds since 1970; 0 where that is before.
+#[cfg(feature = "live")]
+pub(super) fn unix_nanos(session: &Session, at: Nanos) -> u64 {
+    u64::try_from(wall(session, at).as_nanosecond()).unwrap_or(0)
+}
+
 /// A moment in milliseconds since 1970, for scripts that draw it.
 pub(super) fn unix_millis(session: &Session, at: Nanos) -> f64 {
     wall(session, at).as_nanosecond() as f64 / 1e6

@@ -55,11 +55,7 @@ pub fn verdict(session: &Session, verdict: &Verdict) -> String {
         verdict: verdict.finding.name(),
         id: verdict.id,
         update: verdict.update,
-        text: format!(
-            "{} {}",
-            sentence::who(who),
-            sentence::says(session, verdict)
-        ),
+        text: sentence::whole(session, verdict),
         process: ProcessFields::new(session, who),
         thread: ThreadFields::new(who),
         netns: who.netns,

@@ -41,6 +41,8 @@ pub struct Own {
     pub ring_bytes: u64,
     /// What became of the commands that verdicts asked for, by name.
     pub commands: Option<[(&'static str, u64); 5]>,
+    /// What became of the records for a collector, by name.
+    pub deliveries: Option<[(&'static str, u64); 4]>,
     /// Each hook and whether it is attached.
     pub hooks: Vec<HookState>,
 }
@@ -289,6 +291,13 @@ impl Exposition {
             "tracer_verdict_commands",
             "Verdicts by what became of the command for them",
             commands.map(|(name, count)| (vec![("outcome", Text(name.into()))], count)),
+        )?;
+        let deliveries = own.deliveries.into_iter().flatten();
+        counters(
+            encoder,
+            "tracer_otlp_records",
+            "Verdicts by what became of the record for the collector",
+            deliveries.map(|(name, count)| (vec![("outcome", Text(name.into()))], count)),
         )?;
         gauges(
             encoder,

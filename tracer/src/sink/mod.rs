@@ -13,6 +13,8 @@ pub mod json;
 mod look;
 pub mod markdown;
 pub mod metrics;
+#[cfg(feature = "live")]
+pub mod otlp;
 mod provenance;
 pub mod recording;
 pub mod screen;
@@ -27,3 +29,4 @@ mod units;
 pub use escape::Escaped;
 pub use look::{ColorWhen, Look};
 pub use provenance::Provenance;
+pub use sentence::{labelled as labelled_sentence, whole as whole_sentence};

@@ -41,6 +41,20 @@ pub(super) const fn label(finding: &Finding) -> &'static str {
     }
 }
 
+/// A verdict in one sentence, from who it is about to what is said of it.
+#[must_use]
+pub fn whole(session: &Session, verdict: &Verdict) -> String {
+    let says = says(session, verdict);
+    format!("{} {says}", who(&verdict.who))
+}
+
+/// The same behind the verdict's name.
+#[must_use]
+pub fn labelled(session: &Session, verdict: &Verdict) -> String {
+    let label = label(&verdict.finding);
+    format!("{label} {}", whole(session, verdict))
+}
+
 /// Who did it, such as `java[4711] thread Catalina-utilit[4713 = nid 0x1269]`; where it is told of a
 /// parent's children together, such as `check.sh[812] by 37 children nc[last 6037]`.
 pub(super) fn who(who: &Identity) -> String {

@@ -41,8 +41,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a request may be answered with beside the metrics.
 type Told = watch::Receiver<Option<Arc<Numbers>>>;
 
-/// Listens, and answers from a thread of its own until the program ends; gives the address.
-pub(super) fn start(at: SocketAddr, shared: Arc<Shared>, told: Told) -> io::Result<SocketAddr> {
+/// Listens, and answers from a thread of its own until the program ends; gives the address. The thread
+/// does `first` what it is given.
+pub(super) fn start(
+    at: SocketAddr,
+    shared: Arc<Shared>,
+    told: Told,
+    first: impl FnOnce() + Send + 'static,
+) -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind(at)?;
     let at = listener.local_addr()?;
     listener.set_nonblocking(true)?;
@@ -52,6 +58,7 @@ pub(super) fn start(at: SocketAddr, shared: Arc<Shared>, told: Told) -> io::Resu
     thread::Builder::new()
         .name("tracer-metrics".to_owned())
         .spawn(move || {
+            first();
             if let Err(error) = runtime.block_on(accept(listener, shared, told)) {
                 log::error!("metrics are no longer served: {error}");
             }

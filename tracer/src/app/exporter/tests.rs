@@ -15,7 +15,7 @@ fn exporter() -> (Exporter, SocketAddr) {
         at: (Ipv4Addr::LOCALHOST, 0).into(),
         detail: Detail::default(),
     };
-    let exporter = Exporter::listen(exports, 4096, None).unwrap();
+    let exporter = Exporter::listen(exports, 4096, Others::default(), || ()).unwrap();
     let at = exporter.at;
     (exporter, at)
 }
@@ -129,7 +129,9 @@ fn a_taken_address_is_told_with_what_to_do() {
         at,
         detail: Detail::default(),
     };
-    let error = Exporter::listen(exports, 4096, None).err().unwrap();
+    let error = Exporter::listen(exports, 4096, Others::default(), || ())
+        .err()
+        .unwrap();
     let error = format!("{error:#}");
     assert!(
         error.contains(&format!("cannot serve metrics at {at}")),

@@ -86,6 +86,12 @@ fn own() -> Own {
             ("too_soon", 2),
             ("too_many", 0),
         ]),
+        deliveries: Some([
+            ("delivered", 7),
+            ("rejected", 1),
+            ("given_up", 0),
+            ("queue_full", 0),
+        ]),
         hooks: vec![HookState {
             hook: "tcp_connect".to_owned(),
             attached: Some("fentry".to_owned()),

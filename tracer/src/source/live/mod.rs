@@ -34,8 +34,13 @@ pub struct Live {
 impl Live {
     /// Loads and attaches everything that this kernel lets us attach, and starts draining the ring
     /// buffer into the returned [`Drain`]. Fails, with what is missing and what to do, where
-    /// nothing useful can be attached. `clock` is that of the events.
-    pub fn start(options: &Options, clock: fn() -> Nanos) -> Result<(Self, Drain), AttachError> {
+    /// nothing useful can be attached. `clock` is that of the events; the thread that drains does
+    /// `first` what it is given.
+    pub fn start(
+        options: &Options,
+        clock: fn() -> Nanos,
+        first: impl FnOnce() + Send + 'static,
+    ) -> Result<(Self, Drain), AttachError> {
         let mut loaded = attach::load(options)?;
         let ring = maps::take_ring(&mut loaded.ebpf)?;
         let stats = maps::StatsTable::take(&mut loaded.ebpf)?;
@@ -43,7 +48,7 @@ impl Live {
         let stacks = StackTable::take(&mut loaded.ebpf)?;
         // Until the last hook was there, some of what these count was seen and some was not.
         processes.clear();
-        let drain = Drain::start(ring, clock).map_err(AttachError::Ring)?;
+        let drain = Drain::start(ring, clock, first).map_err(AttachError::Ring)?;
         Ok((
             Self {
                 ebpf: Some(loaded.ebpf),

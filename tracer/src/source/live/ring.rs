@@ -59,8 +59,12 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// `clock` is that of the events.
-    pub(super) fn start(ring: RingBuf<MapData>, clock: fn() -> Nanos) -> io::Result<Self> {
+    /// `clock` is that of the events; the thread does `first` what it is given.
+    pub(super) fn start(
+        ring: RingBuf<MapData>,
+        clock: fn() -> Nanos,
+        first: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
@@ -72,6 +76,7 @@ impl Drain {
         thread::Builder::new()
             .name("tracer-drain".to_owned())
             .spawn(move || {
+                first();
                 if let Err(error) =
                     runtime.block_on(drain(ring, clock, &sender, &stopped, &reached))
                 {
