@@ -2,6 +2,8 @@
 //! descriptors is what /proc shows, whatever changes the table. One run, with thresholds that need no
 //! quarter of an hour.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use anyhow::Result;
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -18,6 +20,11 @@ pub fn tests() -> Vec<Test> {
             "exhaustion::the_number_of_descriptors_is_what_proc_shows",
             tables,
         ),
+        Test::new(
+            "exhaustion::what_no_hook_tells_is_seen_at_the_next_look",
+            looked_again,
+        ),
+        Test::new("exhaustion::a_host_without_files_is_told", of_host),
         Test::new("exhaustion::a_leak_is_told_and_a_cache_is_not", leak),
         Test::new(
             "exhaustion::connections_that_nobody_closes_are_told",
@@ -38,6 +45,10 @@ const WAYS: [&str; 7] = [
     "threads",
 ];
 
+/// What changes a table, or its limit, so that no hook tells all of it.
+const UNTOLD: [&str; 2] = ["shared", "lower-limit"];
+const LIMIT: u64 = 64;
+
 /// Where a server closes first, and where ports run out.
 const CLOSING: u16 = 2198;
 const USED_UP: u16 = 2199;
@@ -56,6 +67,9 @@ struct Watched {
     run: Run,
     /// Each way with what its program told at the end.
     tables: Vec<(&'static str, Value)>,
+    /// The same of those that no hook tells all of, with their pids.
+    untold: Vec<(&'static str, u32, Value)>,
+    of_host: (u32, Value),
     leaking: (u32, Value),
     caching: u32,
     half_closed: u32,
@@ -74,6 +88,15 @@ fn watch(log: &Log) -> Result<Watched> {
         table.until("met")?;
         changing.push((way, table));
     }
+    let mut untold = Vec::new();
+    for way in UNTOLD {
+        let limit = if way == "shared" { LIMIT } else { 1024 };
+        let words = format!("--fd-limit {limit} table --way {way}");
+        let mut table = Workload::stepwise(log, &words)?;
+        table.go()?;
+        table.until("met")?;
+        untold.push((way, table));
+    }
     // Look-ups are answered in order: once the limit of this program is known, so are those tables, and
     // what they show from now on is counted.
     let mut full = Workload::stepwise(log, "--fd-limit 40 exhaust --port 2194")?;
@@ -85,6 +108,13 @@ fn watch(log: &Log) -> Result<Watched> {
     for (way, table) in &mut changing {
         tables.push((*way, table.act()?));
     }
+    let mut acted = Vec::new();
+    for (way, table) in &mut untold {
+        let told = table.act()?;
+        acted.push((*way, table.pid(), told));
+    }
+    let mut of_host = Workload::stepwise(log, "exhaust-host")?;
+    let refused = of_host.act()?;
 
     let _server = Workload::start(log, &format!("serve --close-first --port {CLOSING}"))?;
     let mut half_closed = Workload::stepwise(
@@ -103,10 +133,25 @@ fn watch(log: &Log) -> Result<Watched> {
     caching.go()?;
     let leaked = leaking.until("done")?;
     caching.until("done")?;
+    let to_come = RefCell::new(
+        acted
+            .iter()
+            .map(|(_, pid, _)| *pid)
+            .collect::<BTreeSet<_>>(),
+    );
+    tracer.until_verdict(|verdict| {
+        let mut to_come = to_come.borrow_mut();
+        if verdict["verdict"] == "fd_near_limit" {
+            to_come.retain(|pid| verdict["pid"] != *pid);
+        }
+        to_come.is_empty()
+    })?;
     let run = tracer.interrupt()?;
     Ok(Watched {
         run,
         tables,
+        untold: acted,
+        of_host: (of_host.pid(), refused),
         leaking: (leaking.pid(), leaked),
         caching: caching.pid(),
         half_closed: half_closed.pid(),
@@ -134,6 +179,41 @@ fn tables() -> Result<(), Failed> {
             checks.is(process, "fds_corrected", 0);
         }
     }
+    checks.end()
+}
+
+fn looked_again() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    for (way, pid, told) in &watched.untold {
+        let found = watched.run.verdict("fd_near_limit", *pid);
+        let found = checks.some(format_args!("near the limit of {way}"), found);
+        checks.is(found, "fd_limit", LIMIT);
+        let process = watched.run.process(*pid);
+        let process = checks.some(format_args!("process of {way}"), process);
+        checks.same(
+            format_args!("descriptors of {way}"),
+            &process["fds_open"],
+            &told["tables"][0]["open"],
+        );
+        checks.is(process, "fd_limit", LIMIT);
+    }
+    let (_, shared, _) = &watched.untold[0];
+    let corrected = watched.run.process(*shared);
+    let corrected = corrected.map(|process| &process["fds_corrected"]);
+    let is_corrected = corrected.and_then(Value::as_u64).is_some_and(|by| by > 0);
+    checks.that("what was corrected is told", is_corrected);
+    checks.end()
+}
+
+fn of_host() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    let (pid, told) = &watched.of_host;
+    let found = watched.run.verdict("fd_exhaustion", *pid);
+    let found = checks.some("exhaustion by the host", found);
+    checks.is(found, "first_errno", "ENFILE");
+    checks.same("calls", &found["calls"], &told["refused"]);
     checks.end()
 }
 

@@ -10,7 +10,6 @@ use aya_ebpf::{
 };
 use tracer_common::{EventKind, FdKind, stats::Outcome};
 
-use super::EMFILE;
 use crate::{
     emit,
     file::{self, Change},
@@ -22,29 +21,37 @@ use crate::{
 
 const KIND: EventKind = EventKind::FdExhausted;
 
+/// `EMFILE`: the process's descriptor table is full (`include/uapi/asm-generic/errno-base.h`).
+const EMFILE: i32 = 24;
+
 #[fexit(function = "get_unused_fd_flags")]
 fn get_unused_fd_flags(ctx: FExitContext) -> i32 {
-    refused(ctx.arg(1));
+    numbered(ctx.arg(1));
     0
 }
 
 #[fexit(function = "alloc_fd")]
 fn alloc_fd(ctx: FExitContext) -> i32 {
-    refused(ctx.arg(3));
+    numbered(ctx.arg(3));
     0
 }
 
 #[kretprobe(function = "get_unused_fd_flags")]
 fn get_unused_fd_flags_kprobe(ctx: RetProbeContext) -> u32 {
-    refused(ctx.ret());
+    numbered(ctx.ret());
     0
 }
 
 #[inline(always)]
-fn refused(result: i32) {
-    if result != -EMFILE {
-        return;
+fn numbered(result: i32) {
+    if result == -EMFILE {
+        refused(EMFILE);
     }
+}
+
+/// Counts and tells that the running task gets no descriptor.
+#[inline(always)]
+pub(super) fn refused(errno: i32) {
     let actor = Actor::current();
     if !filter::wants_task(actor.pid) {
         emit::see_filtered(KIND);
@@ -65,7 +72,7 @@ fn refused(result: i32) {
                 fd: -1,
                 source,
                 fd_kind,
-                errno: EMFILE,
+                errno,
                 stack: NOT_ASKED,
             },
             actor,

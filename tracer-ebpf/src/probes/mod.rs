@@ -3,6 +3,7 @@
 //!
 //! A hook's programs end with 0: their result means nothing to the kernel.
 
+mod alloc_file_pseudo;
 mod do_dup2;
 mod do_filp_open;
 mod fd_install;
@@ -27,9 +28,6 @@ use crate::{
     process::Actor,
     sock::{self, Sock},
 };
-
-/// `EMFILE`: the process's descriptor table is full (`include/uapi/asm-generic/errno-base.h`).
-const EMFILE: i32 = 24;
 
 /// The greatest errno: kernel functions return pointers or, up to this, negated error numbers
 /// (`MAX_ERRNO`, `include/linux/err.h`).

@@ -25,6 +25,8 @@ pub(super) struct Refusal {
     pub(super) thread: Comm,
     /// EMFILE or ENFILE.
     pub(super) errno: i32,
+    /// Whether the totals of refused calls hold it: those of an open that failed by ENFILE do not.
+    pub(super) is_in_totals: bool,
 }
 
 /// A peer that was last connected to so long before the first failure is not missed by it.
@@ -38,8 +40,8 @@ pub(super) struct Refusals {
     counted_at: Nanos,
     /// Told by events since then.
     since: [u64; FdSource::COUNT],
-    /// Opens refused as the host had no more files; the counters do not tell them apart.
-    of_host: u64,
+    /// Opens refused as the host had no more files: to the counters they are opens that failed.
+    opens_beside: u64,
     pub(super) current: Option<Exhaustion>,
 }
 
@@ -50,7 +52,7 @@ pub(super) struct Exhaustion {
     last: Nanos,
     /// The totals by source before it began.
     before: [u64; FdSource::COUNT],
-    of_host_before: u64,
+    opens_beside_before: u64,
     /// Calls that failed so far.
     calls: [u64; FdSource::COUNT],
     threads: Vec<(Tid, Comm, u64)>,
@@ -87,15 +89,15 @@ impl Refusals {
         fd_limit: Option<u64>,
         held: impl FnOnce() -> BTreeMap<PatternId, u64>,
     ) -> bool {
-        let (before, of_host_before) = (self.totals(), self.of_host);
-        if refusal.errno == ENFILE {
-            self.of_host += 1;
+        let (before, opens_beside_before) = (self.totals(), self.opens_beside);
+        if !refusal.is_in_totals {
+            self.opens_beside += 1;
         } else if self.counted.is_none() || refusal.ts > self.counted_at {
             self.since[refusal.source as usize] += 1;
         }
-        let calls_before = (before, of_host_before);
+        let calls_before = (before, opens_beside_before);
         let begins = self.current.is_none();
-        let (totals, of_host) = (self.totals(), self.of_host);
+        let (totals, opens_beside) = (self.totals(), self.opens_beside);
         let exhaustion = self.current.get_or_insert_with(|| {
             let first = FirstFailure {
                 at: refusal.ts,
@@ -108,7 +110,7 @@ impl Refusals {
         });
         exhaustion.add_thread(refusal.tid, refusal.thread);
         exhaustion.failed(refusal.ts, level);
-        exhaustion.count(totals, of_host);
+        exhaustion.count(totals, opens_beside);
         begins
     }
 
@@ -141,15 +143,15 @@ impl Refusals {
                 tid: None,
                 thread: None,
             };
-            let calls_before = (before, self.of_host);
+            let calls_before = (before, self.opens_beside);
             let mut begun = Exhaustion::begin(first, level, calls_before, fd_limit, held());
             begun.is_counted = true;
             self.current = Some(begun);
             begins = true;
         }
-        let of_host = self.of_host;
+        let opens_beside = self.opens_beside;
         if let Some(exhaustion) = &mut self.current {
-            exhaustion.count(now, of_host);
+            exhaustion.count(now, opens_beside);
             if has_grown {
                 exhaustion.failed(at, level);
             } else if level.fds_net < exhaustion.fds_net_at_last {
@@ -184,7 +186,7 @@ impl Exhaustion {
     fn begin(
         first: FirstFailure,
         level: Level,
-        (before, of_host_before): ([u64; FdSource::COUNT], u64),
+        (before, opens_beside_before): ([u64; FdSource::COUNT], u64),
         fd_limit: Option<u64>,
         held: BTreeMap<PatternId, u64>,
     ) -> Self {
@@ -192,7 +194,7 @@ impl Exhaustion {
             last: first.at,
             first,
             before,
-            of_host_before,
+            opens_beside_before,
             calls: [0; FdSource::COUNT],
             threads: Vec::new(),
             is_counted: false,
@@ -260,13 +262,13 @@ impl Exhaustion {
         self.again = None;
     }
 
-    fn count(&mut self, totals: [u64; FdSource::COUNT], of_host: u64) {
+    fn count(&mut self, totals: [u64; FdSource::COUNT], opens_beside: u64) {
         for (calls, (now, before)) in self.calls.iter_mut().zip(totals.iter().zip(&self.before)) {
             *calls = now.saturating_sub(*before);
         }
-        let of_host = of_host.saturating_sub(self.of_host_before);
+        let opens_beside = opens_beside.saturating_sub(self.opens_beside_before);
         let opens = &mut self.calls[FdSource::Open as usize];
-        *opens = opens.saturating_add(of_host);
+        *opens = opens.saturating_add(opens_beside);
     }
 
     /// A descriptor was got, or one was closed.

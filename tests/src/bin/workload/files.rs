@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     net::{TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -12,11 +13,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 use rustix::{
+    event::{EventfdFlags, epoll, eventfd},
     fs::{Mode, OFlags, open},
     net::{AddressFamily, SocketType, socket},
     pipe::pipe,
     process::{Resource, getrlimit},
-    thread::gettid,
+    thread::{CapabilitySet, capabilities, gettid, set_capabilities},
 };
 use serde_json::{Value, json};
 
@@ -171,6 +173,71 @@ impl Exhaust {
 
 fn is_exhausted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMFILE)
+}
+
+/// One way to get a descriptor.
+type Get = fn() -> io::Result<OwnedFd>;
+
+/// A program on a host that has no file left for it.
+#[derive(Args)]
+pub struct ExhaustHost;
+
+impl ExhaustHost {
+    /// How often each way is tried without success.
+    const TRIES: usize = 3;
+    /// More files that the host may have: some of them other programs take.
+    const ROOM: u64 = 20;
+
+    pub fn run(stage: &Stage) -> Result<()> {
+        // Open before this process may no longer open it.
+        let mut limit = File::options()
+            .read(true)
+            .write(true)
+            .open("/proc/sys/fs/file-max")?;
+        let mut before = String::new();
+        limit.read_to_string(&mut before)?;
+        stage.ready()?;
+        let in_use = fs::read_to_string("/proc/sys/fs/file-nr")?;
+        let in_use = in_use.split_whitespace().next().unwrap_or_default();
+        let in_use: u64 = in_use.parse()?;
+        // At its begin: anything else the kernel ignores.
+        limit.write_all_at((in_use + Self::ROOM).to_string().as_bytes(), 0)?;
+        let refused = Self::exhaust();
+        limit.write_all_at(before.as_bytes(), 0)?;
+        stage.done(json!({ "refused": refused? }))
+    }
+
+    /// How many calls of each kind failed.
+    fn exhaust() -> Result<Value> {
+        // With this right a process gets files all the same.
+        let mut held = capabilities(None)?;
+        held.effective.remove(CapabilitySet::SYS_ADMIN);
+        set_capabilities(None, held)?;
+        let mut kept: Vec<OwnedFd> = Vec::new();
+        let mut refused = serde_json::Map::new();
+        let ways: [(&str, Get); 4] = [
+            ("open", || Ok(File::open("/proc/self/stat")?.into())),
+            ("socket", || {
+                Ok(socket(AddressFamily::INET, SocketType::STREAM, None)?)
+            }),
+            ("eventfd", || Ok(eventfd(0, EventfdFlags::CLOEXEC)?)),
+            ("epoll", || Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?)),
+        ];
+        for (way, get) in ways {
+            for _ in 0..Self::TRIES {
+                // Others may have closed a file meanwhile.
+                let error = loop {
+                    match get() {
+                        Ok(fd) => kept.push(fd),
+                        Err(error) => break error,
+                    }
+                };
+                ensure!(error.raw_os_error() == Some(libc::ENFILE), "{error}");
+            }
+            refused.insert(way.to_owned(), Self::TRIES.into());
+        }
+        Ok(refused.into())
+    }
 }
 
 /// A program that opens as fast as it can.

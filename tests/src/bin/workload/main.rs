@@ -55,6 +55,8 @@ enum Part {
     Burst(files::Burst),
     /// Open until there are no descriptors left, then ask for more in several ways.
     Exhaust(files::Exhaust),
+    /// Open until the host has no files left for it, then ask for more in several ways.
+    ExhaustHost(files::ExhaustHost),
     /// Open and close one file as fast as possible.
     Storm(files::Storm),
     /// Get and close descriptors in one of the ways that there are.
@@ -103,6 +105,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Part::Fail(fail) => fail.run(&stage)?,
         Part::Burst(burst) => burst.run(&stage)?,
         Part::Exhaust(exhaust) => exhaust.run(&stage)?,
+        Part::ExhaustHost(_) => files::ExhaustHost::run(&stage)?,
         Part::Storm(storm) => storm.run(&stage)?,
         Part::Fds(fds) => fds.run(&stage)?,
         Part::Table(table) => table.run(&stage)?,

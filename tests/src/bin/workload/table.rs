@@ -19,7 +19,7 @@ use clap::{Args, ValueEnum};
 use rustix::{
     io::dup,
     pipe::pipe,
-    process::{Signal, set_parent_process_death_signal},
+    process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit},
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,9 @@ use super::{handover, stage::Stage};
 
 /// What is opened: there everywhere, readable by everybody.
 const FILE: &str = "/proc/self/stat";
+
+/// The limit that a process gives itself when it has opened most of that.
+const LOWERED: u64 = 64;
 
 /// A descriptor table that changes in one way. Tells `met` once its process has done something.
 #[derive(Args)]
@@ -56,6 +59,10 @@ enum Way {
     Inherited,
     /// Threads, which share one table.
     Threads,
+    /// clone(2) with `CLONE_FILES`: two processes that share one table.
+    Shared,
+    /// setrlimit(2): most of what may be open is, from then on.
+    LowerLimit,
 }
 
 impl Table {
@@ -116,6 +123,14 @@ impl Table {
                 drop(kept);
                 Ok(())
             }
+            Way::Shared => share(stage),
+            Way::LowerLimit => {
+                let _kept = files(50)?;
+                let maximum = getrlimit(Resource::Nofile).maximum;
+                let current = Some(LOWERED);
+                setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+                hold(stage, &[own])
+            }
         }
     }
 }
@@ -152,15 +167,29 @@ fn exec(files: &[File]) -> Result<()> {
 
 /// Has a child that closes some of what it inherits and opens something else.
 fn inherit(stage: &Stage, mut met: Vec<File>) -> Result<()> {
+    with_child(stage, 0, move || {
+        met.truncate(1);
+        files(5)
+    })
+}
+
+/// Has a child that shares this process's table, and opens in it as many files as this process does.
+fn share(stage: &Stage) -> Result<()> {
+    let _kept = files(25)?;
+    with_child(stage, libc::CLONE_FILES, || files(25))
+}
+
+/// Has a child, made with more `flags`, that holds what it opens, and tells of both tables.
+fn with_child(stage: &Stage, flags: i32, open: impl FnOnce() -> Result<Vec<File>>) -> Result<()> {
     let (from_child, to_parent) = pipe()?;
-    // SAFETY: there is one thread only, so the child may do whatever this process may.
-    let child = unsafe { libc::fork() };
+    // SAFETY: without a stack of its own the child goes on as after fork(2); there is one thread only,
+    // so it may do whatever this process may.
+    let child = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
     ensure!(child >= 0, io::Error::last_os_error());
     if child == 0 {
         // Whoever reads what this prints waits until nobody can print any more.
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        met.truncate(1);
-        let _kept = files(5)?;
+        let _kept = open()?;
         rustix::io::write(&to_parent, b"c")?;
         loop {
             // SAFETY: waits for a signal, which ends this process.
@@ -168,7 +197,7 @@ fn inherit(stage: &Stage, mut met: Vec<File>) -> Result<()> {
         }
     }
     rustix::io::read(&from_child, &mut [0_u8])?;
-    let pid = u32::try_from(child)?;
+    let (pid, child) = (u32::try_from(child)?, i32::try_from(child)?);
     let held = hold(stage, &[process::id(), pid]);
     // SAFETY: the child is this process's own and not waited for yet, so nobody else has its pid.
     unsafe { libc::kill(child, libc::SIGKILL) };

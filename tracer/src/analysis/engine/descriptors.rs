@@ -66,6 +66,7 @@ impl Engine {
                 tid: event.tid,
                 thread: event.thread,
                 errno: fd.errno,
+                is_in_totals: fd.action == FdAction::Exhausted,
             };
             descriptors.refuse(refusal, level);
         } else {

@@ -266,6 +266,13 @@ fn the_host_may_be_out_of_files_too() {
     let told = exhaustion(&verdict);
     assert_eq!(told.first_failure.errno, 23);
     assert_eq!(told.calls.get("open"), Some(&1));
+
+    // Sockets are in the totals that the kernel half keeps, opens are not.
+    t.refuse_of_host(POOL, FdSource::Socket).at(8.0);
+    t.open_fails(LOADER, 23).read_counters(2_000).at(9.0);
+    let verdict = t.only("fd_exhaustion");
+    let calls: Vec<_> = exhaustion(&verdict).calls.clone().into_iter().collect();
+    assert_eq!(calls, [("open", 2), ("socket", 1)]);
 }
 
 #[test]

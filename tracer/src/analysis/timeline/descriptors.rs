@@ -16,6 +16,12 @@ impl Timeline {
         self.fd_failed(by, FdAction::Exhausted, source, 24)
     }
 
+    /// A call gets no descriptor, as the host has no more files.
+    pub(in crate::analysis) fn refuse_of_host(&mut self, by: Who, source: FdSource) -> &mut Self {
+        self.count_refused(by.pid, source, 1);
+        self.fd_failed(by, FdAction::Exhausted, source, 23)
+    }
+
     /// The same call gets no descriptor again and again.
     pub(in crate::analysis) fn refuse_many(
         &mut self,

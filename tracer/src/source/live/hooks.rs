@@ -178,6 +178,16 @@ pub const HOOKS: &[Hook] = &[
         ],
     },
     Hook {
+        functions: &["alloc_file_pseudo"],
+        subject: Subject::Fds,
+        provides: "sockets, pipes and the like refused because the host has no more files (ENFILE)",
+        expected: true,
+        programs: &[
+            ("alloc_file_pseudo", Attachment::ExitOfParameters(5)),
+            ("alloc_file_pseudo_kprobe", Attachment::Kretprobe),
+        ],
+    },
+    Hook {
         functions: &["do_filp_open", "do_file_open"],
         subject: Subject::Fds,
         provides: "files that could not be opened",
