@@ -115,6 +115,7 @@ pub fn run(only: Option<&str>, kernels: &[String]) -> Result<bool> {
             &demo::STACKS,
             &demo::HEALTHY,
             &demo::PROMETHEUS,
+            &demo::OPENTELEMETRY,
         ] {
             let began = Instant::now();
             let name = format!("{PROGRAMS} {}", scenario.name);

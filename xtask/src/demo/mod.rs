@@ -20,7 +20,7 @@ use crate::progress::found;
 use crate::setup::{self, Kernel};
 use crate::vm::{Output, Vm};
 use crate::{build, workspace};
-pub use real::{HEALTHY, PROMETHEUS, STACKS, Scenario, TOMCAT_JARS, ZOOKEEPER};
+pub use real::{HEALTHY, OPENTELEMETRY, PROMETHEUS, STACKS, Scenario, TOMCAT_JARS, ZOOKEEPER};
 
 /// How the scripts talk.
 const SAY: &str = include_str!("say.sh");
@@ -76,6 +76,8 @@ enum Shown {
     Healthy,
     /// Prometheus reads the metrics of `tracer serve`, in a virtual machine: some minutes.
     Prometheus,
+    /// An OpenTelemetry collector is told of verdicts, in a virtual machine: some minutes.
+    Opentelemetry,
 }
 
 /// What the demo shows, and where it is to run.
@@ -127,6 +129,7 @@ fn show(arguments: &Arguments) -> Result<()> {
         Shown::Stacks => Some(&STACKS),
         Shown::Healthy => Some(&HEALTHY),
         Shown::Prometheus => Some(&PROMETHEUS),
+        Shown::Opentelemetry => Some(&OPENTELEMETRY),
     };
     if let Some(scenario) = scenario {
         ensure!(

@@ -262,6 +262,28 @@ pub const PROMETHEUS: Scenario = Scenario {
     },
 };
 
+/// A real collector that is told of verdicts.
+pub const OPENTELEMETRY: Scenario = Scenario {
+    name: "opentelemetry",
+    story: "a real OpenTelemetry collector is told of who flaps, although it comes late",
+    script: include_str!("opentelemetry.sh"),
+    programs: setup::collector,
+    files: &[],
+    uses_workload: true,
+    java: None,
+    // That the verdicts arrive, the script waits for.
+    findings: &[Finding {
+        what: "the thread that flaps",
+        file: WATCH,
+        is: |line| {
+            line["verdict"] == "flapping"
+                && line["comm"] == "shop"
+                && line["thread"] == "Thread-3-SendTh"
+        },
+    }],
+    is_true: |line| line["verdict"] == "flapping" || line["verdict"] == "churn",
+};
+
 fn has_alert(line: &Value, alert: &str, comm: &str) -> bool {
     let is_it = |one: &Value| one["metric"]["alertname"] == alert && one["metric"]["comm"] == comm;
     line.as_array().is_some_and(|all| all.iter().any(is_it))

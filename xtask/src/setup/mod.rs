@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 
 pub use kernels::{Kernel, MATRIX};
 use lock::Lock;
-pub use programs::{Containers, JAVAC, containers, programs, prometheus};
+pub use programs::{Containers, JAVAC, collector, containers, programs, prometheus};
 pub use python::python;
 
 use crate::bpf::{self, Compiler, Toolchain};
@@ -51,6 +51,10 @@ pub fn all() -> Result<()> {
         Err(error) => eprintln!("  missing virtiofsd: {error:#}"),
     }
     found("Prometheus", &prometheus()?.display().to_string());
+    found(
+        "OpenTelemetry collector",
+        &collector()?.display().to_string(),
+    );
     found("container tools", &containers()?.crun.display().to_string());
     found("real programs", &programs()?.display().to_string());
     for prefix in MATRIX {

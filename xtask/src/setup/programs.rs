@@ -2,6 +2,7 @@
 //! one folder of the cache, as an image is to a container; it never installs one on this machine.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -54,6 +55,39 @@ pub fn prometheus() -> Result<PathBuf> {
             "reads tracer's metrics and judges its alert rules",
         ),
     )
+}
+
+/// A folder with an OpenTelemetry collector, Rotel, in `rotel/rotel-agent`, and the libraries that it needs.
+/// Debian has none; this one comes as a package for Python, whose interpreter it contains.
+pub fn collector() -> Result<PathBuf> {
+    const PYTHON: &str = "3.11";
+    const COLLECTOR: &str = "rotel==0.0.1a15";
+    let folder = fetched(
+        cache_dir().join(format!("collector-{SUITE}-1")),
+        &[&format!("libpython{PYTHON}")],
+        ("libraries", "for an OpenTelemetry collector"),
+    )?;
+    if folder.join("rotel").exists() {
+        return Ok(folder);
+    }
+    let python = super::python()?;
+    let _lock = Lock::take()?;
+    let progress = Progress::start("OpenTelemetry collector", "is told of verdicts");
+    let new = tempfile::tempdir_in(cache_dir())?;
+    let mut install = Command::new(python);
+    install
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--disable-pip-version-check", "--only-binary", ":all:"])
+        .args(["--python-version", PYTHON, "--target"])
+        .arg(new.path())
+        .arg(COLLECTOR);
+    output_of(&mut install)?;
+    let agent = new.path().join("rotel/rotel-agent");
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))?;
+    fs::rename(new.path().join("rotel"), folder.join("rotel"))
+        .with_context(|| format!("cannot store {COLLECTOR}"))?;
+    progress.done(COLLECTOR);
+    Ok(folder)
 }
 
 /// Programs that read images and run containers.
