@@ -1,10 +1,12 @@
 //! Measures, in a guest whose clock counts instructions, what watchers add to a connection and to an
-//! open and close, and prints a JSON object a line; it never judges that.
+//! open and close, and what tracer's memory grows to, and prints a JSON object a line; it never judges
+//! that.
 //!
 //! The guest has one processor, so what a watcher does in the kernel and in its own process delays the
 //! workload alike: the time that passes is the whole cost.
 
 mod floor;
+mod soak;
 mod watcher;
 mod workload;
 
@@ -42,6 +44,18 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Measure what the service grows to while processes and peers come and go.
+    Soak {
+        /// The program.
+        #[arg(long, value_name = "PROGRAM")]
+        tracer: PathBuf,
+        /// How often memory is read.
+        #[arg(long, default_value_t = 12)]
+        rounds: u32,
+        /// Processes that come and go between two readings.
+        #[arg(long, default_value_t = 2_500)]
+        processes: u32,
+    },
     /// Be the floor's reader until a signal ends it.
     Floor {
         /// The programs of the kernel.
@@ -62,6 +76,11 @@ fn main() -> Result<()> {
             count,
             only,
         } => all(&Watcher::all(&floor, &tracer)?, count, only.as_deref()),
+        Command::Soak {
+            tracer,
+            rounds,
+            processes,
+        } => soak::run(&tracer, rounds, processes),
         Command::Floor {
             object,
             subject,

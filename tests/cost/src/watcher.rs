@@ -96,6 +96,23 @@ impl Watcher {
                 Connections,
                 format!("{tracer} watch --port {PORT}"),
             ),
+            (
+                "tracer, stacks",
+                Connections,
+                format!("{tracer} watch --no-fds --port {PORT} --stacks"),
+            ),
+            (
+                "tracer, recording",
+                Connections,
+                format!("{tracer} watch --no-fds --port {PORT} --record /tmp/cost.arrows"),
+            ),
+            (
+                "tracer, flight recorder",
+                Connections,
+                format!(
+                    "{tracer} watch --no-fds --port {PORT} --flight 5m --dump-dir /tmp/cost-dumps --on fd_leak"
+                ),
+            ),
             ("tcplife", Connections, "tcplife".to_owned()),
             (
                 "tcplife, by port",
@@ -134,6 +151,16 @@ impl Watcher {
                 "tracer, another pid",
                 Descriptors,
                 format!("{tracer} watch --no-tcp --pid {OTHER_PID}"),
+            ),
+            (
+                "tracer, stacks",
+                Descriptors,
+                format!("{tracer} watch --no-tcp --pid {pid} --stacks"),
+            ),
+            (
+                "tracer, recording",
+                Descriptors,
+                format!("{tracer} watch --no-tcp --pid {pid} --record /tmp/cost-fds.arrows"),
             ),
             ("opensnoop", Descriptors, "opensnoop".to_owned()),
             (

@@ -1,18 +1,13 @@
 //! Measures what tracer adds to a connection and to an open and close, beside the floor and tracer's
 //! peers, in one boot of a guest whose clock counts instructions; it never compares two boots.
 
-use std::fs;
-
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result};
 use serde_json::Value;
 
 use super::figure::{Figure, Target};
+use super::guest;
 use crate::bpf::FLOOR;
-use crate::vm::{Output, Vm};
-use crate::{build, setup, workspace};
-
-/// The kernel that peers' figures are known of.
-const KERNEL: &str = "6.1";
+use crate::{setup, workspace};
 
 /// What a watcher may cost: a multiple of another's cost in the same boot.
 struct Bound {
@@ -57,50 +52,30 @@ struct Cost {
 
 /// Runs all watchers. Fails where one of tracer's own does.
 pub fn measure() -> Result<Vec<Figure>> {
-    let folder = tempfile::tempdir()?;
-    fs::copy(build::tracer()?, folder.path().join("tracer"))?;
     let floor = setup::bpf_toolchain()?
         .build(workspace::root(), &workspace::target().join("bpf"), FLOOR)
         .map_err(Error::msg)?;
-    fs::copy(floor, folder.path().join("floor"))?;
-    fs::copy(build::cost()?, folder.path().join("cost"))?;
-    let mut vm = Vm::new(KERNEL);
-    vm.folder = Some(folder.path().to_owned());
-    vm.counted_clock = true;
-    vm.cpus = 1;
-    vm.output = Output::Capture;
-    vm.timeout = std::time::Duration::from_mins(30);
-    let command = ["./cost", "all", "--floor", "floor", "--tracer", "./tracer"];
-    let finished = vm.run(&command.map(str::to_owned))?;
-    ensure!(
-        finished.code == 0,
-        "the guest's part ended with exit code {}: {}",
-        finished.code,
-        String::from_utf8_lossy(&finished.stderr)
-    );
-    let told = String::from_utf8_lossy(&finished.stdout);
+    let words = ["all", "--floor", "floor", "--tracer", "./tracer"];
+    let told = guest::measure(&words, &[("floor", &floor)])?;
     let costs: Vec<_> = told
-        .lines()
+        .iter()
         .filter_map(|line| cost(line).transpose())
         .collect::<Result<_>>()?;
-    costs
-        .iter()
-        .map(|cost| figures(cost, &costs))
-        .collect::<Result<Vec<_>>>()
-        .map(|all| all.concat())
+    let figures = costs.iter().map(|cost| figures(cost, &costs));
+    let figures: Vec<_> = figures.collect::<Result<_>>()?;
+    Ok(figures.concat())
 }
 
-/// What a line tells; `None` where a peer is not installed.
-fn cost(line: &str) -> Result<Option<Cost>> {
-    let told: Value =
-        serde_json::from_str(line).with_context(|| format!("not a result: {line}"))?;
+/// What a line tells; `None` where a peer is not installed, which is said.
+fn cost(told: &Value) -> Result<Option<Cost>> {
     if told["absent"] == true {
+        eprintln!("   absent {}", told["watcher"]);
         return Ok(None);
     }
     let text = |name: &str| told[name].as_str().map(str::to_owned);
     let added_ns = told["added_ns"].as_f64();
     let cost = text("watcher").zip(text("workload")).zip(added_ns);
-    let ((watcher, workload), added_ns) = cost.with_context(|| format!("not a result: {line}"))?;
+    let ((watcher, workload), added_ns) = cost.with_context(|| format!("not a result: {told}"))?;
     Ok(Some(Cost {
         watcher,
         workload,

@@ -5,8 +5,10 @@ mod cost;
 mod engine;
 mod figure;
 mod flight;
+mod guest;
 mod load;
 mod replay;
+mod soak;
 mod trace_size;
 
 use std::process::ExitCode;
@@ -52,6 +54,8 @@ enum Part {
     Replay,
     /// The memory of the flight recorder.
     Flight,
+    /// What the service's memory grows to in a guest where processes come and go.
+    Soak,
 }
 
 impl Part {
@@ -62,6 +66,7 @@ impl Part {
             Self::TraceSize => trace_size::measure(load, inputs),
             Self::Replay => replay::measure(load, inputs),
             Self::Flight => flight::measure(load),
+            Self::Soak => soak::measure(),
         }
     }
 }
