@@ -21,6 +21,51 @@ const FOLDER: &str = "containers";
 /// Where programs that are not static look for their loader.
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
+/// All capabilities (capabilities(7)).
+const ALL: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
 /// Whether there is a runtime: it is brought along for one kernel only.
 pub fn are_here() -> bool {
     folder().join("crun").is_file()
@@ -97,6 +142,15 @@ impl Bundle {
         let names: Vec<_> = names.iter().map(|name| format!("CAP_{name}")).collect();
         self.config["process"]["capabilities"] =
             json!({"bounding": names, "effective": names, "permitted": names});
+        self
+    }
+
+    /// With all capabilities, and nothing hidden or forbidden.
+    pub fn privileged(mut self) -> Self {
+        self = self.capabilities(&ALL);
+        for hidden in ["maskedPaths", "readonlyPaths", "seccomp"] {
+            self.config["linux"][hidden] = Value::Null;
+        }
         self
     }
 

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("containers::a_sidecar_sees_its_pods_processes", seen),
         Test::new("containers::one_a_node_names_who_flaps_in_pods", node),
         Test::new("containers::without_the_hosts_pids_the_kernel_tells", apart),
+        Test::new("containers::a_privileged_one_names_who_flaps", privileged),
         Test::new("containers::two_rights_are_enough_to_name_who_flaps", few),
         Test::new("containers::each_missing_right_is_named", missing),
         Test::new("containers::a_pod_must_be_one", no_pod),
@@ -159,6 +160,18 @@ static APART: Shared<Watched> = Shared::new(|log| {
     })
 });
 
+/// With all rights, as by `--privileged`, but without the host's cgroups.
+static PRIVILEGED: Shared<Watched> = Shared::new(|log| {
+    watch(log, |_| {
+        let mut bundle = Bundle::of_image("tracer", "serve")?
+            .namespaces(&[("network", None)])
+            .cgroup(&cgroup(TRACER_POD_UID, TRACER))
+            .privileged();
+        bundle.unmount("/sys/fs/cgroup");
+        Ok(bundle)
+    })
+});
+
 static WITH_TWO: Shared<Watched> = Shared::new(|log| {
     watch(log, |_| {
         let mut bundle = Bundle::of_image("tracer", "serve")?
@@ -269,6 +282,19 @@ fn apart() -> Result<(), Failed> {
         "sockets of its network are not listed",
         !time_wait_has_its_owner(watched),
     );
+    checks.end()
+}
+
+fn privileged() -> Result<(), Failed> {
+    let watched = PRIVILEGED.get()?;
+    let mut checks = Checks::of(&watched.run);
+    let found = names_the_client(&mut checks, watched);
+    // By the cgroup that /proc tells of each process.
+    checks.is(found, "container", SHOP);
+    checks.is(found, "pod_uid", POD_UID);
+    checks.is(found, "exe", "/workload");
+    let sockets = time_wait_has_its_owner(watched);
+    checks.that("TIME_WAIT sockets have their owner", sockets);
     checks.end()
 }
 

@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod socket_table;
 mod stacks;
+mod survival;
 mod takeover;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         takeover::tests(),
         fallback::tests(),
         stacks::tests(),
+        survival::tests(),
     ];
     let can_run = programs::are_here();
     let trials = tests

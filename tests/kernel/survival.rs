@@ -1,0 +1,252 @@
+//! What happens to a host while tracer watches: another tracer comes, the clock is set back, a processor
+//! is taken away, a network namespace goes, tracer itself is killed; never what programs do wrong.
+
+use std::{fs, io, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Failed;
+use rustix::{
+    process::Signal,
+    time::{ClockId, Timespec, clock_gettime, clock_settime},
+};
+
+use crate::{
+    list::{Checks, Test},
+    programs::{Log, Tracer, Workload, run_workload, wait_for},
+    run::{Run, Shared},
+};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("survival::several_tracers_tell_the_same", several),
+        Test::new("survival::a_clock_set_back_confuses_nothing", clock),
+        Test::new("survival::a_processor_taken_away_is_survived", processor),
+        Test::new("survival::a_network_that_goes_is_survived", network),
+        Test::new("survival::a_killed_tracer_leaves_nothing_behind", killed),
+    ]
+}
+
+const PORT: u16 = 2179;
+/// Where nothing listens.
+const CLOSED: u16 = 2180;
+/// Connections of each client.
+const COUNT: u64 = 8;
+/// Connects of the process whose network goes with it.
+const FAILURES: u64 = 8;
+
+/// A processor that can be taken away.
+const PROCESSOR: &str = "/sys/devices/system/cpu/cpu1/online";
+
+const HOUR: i64 = 3600;
+
+static RUN: Shared<Watched> = Shared::new(watch);
+
+struct Watched {
+    /// Both watch from before the begin; the second goes on for longer.
+    runs: [Run; 2],
+    /// Who flaps before anything happens, when the clock is set back and a processor gone, and when only
+    /// one tracer is left.
+    before: u32,
+    meanwhile: u32,
+    last: u32,
+    in_namespace: u32,
+    is_processor_gone: bool,
+}
+
+/// The clock and the processors as they were, once it is dropped.
+struct Host {
+    began: Instant,
+    time: Timespec,
+}
+
+impl Host {
+    fn disturb() -> Result<Self> {
+        let time = clock_gettime(ClockId::Realtime);
+        let host = Self {
+            began: Instant::now(),
+            time,
+        };
+        let earlier = Timespec {
+            tv_sec: time.tv_sec - HOUR,
+            ..time
+        };
+        clock_settime(ClockId::Realtime, earlier).context("cannot set the clock")?;
+        if fs::exists(PROCESSOR)? {
+            fs::write(PROCESSOR, "0").context(PROCESSOR)?;
+        }
+        Ok(host)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let passed = i64::try_from(self.began.elapsed().as_secs()).unwrap_or(0);
+        let now = Timespec {
+            tv_sec: self.time.tv_sec + passed,
+            ..self.time
+        };
+        // The tests that come next only want a time that goes on, and a processor.
+        let _ = clock_settime(ClockId::Realtime, now);
+        let _ = fs::write(PROCESSOR, "1");
+    }
+}
+
+fn flap(log: &Log) -> Result<u32> {
+    let words = format!("flap --port {PORT} --count {COUNT} --period-ms 100 --thread client");
+    let (pid, _) = run_workload(log, &words)?;
+    Ok(pid)
+}
+
+fn watch(log: &Log) -> Result<Watched> {
+    let mut first = Tracer::watch(log, "")?;
+    let mut second = Tracer::watch(log, "")?;
+    let _server = Workload::start(log, &format!("serve --port {PORT}"))?;
+    let before = flap(log)?;
+    let host = Host::disturb()?;
+    let is_processor_gone = fs::read_to_string(PROCESSOR).is_ok_and(|text| text.trim() == "0");
+    let meanwhile = flap(log)?;
+    let in_namespace = Workload::run_to_end(
+        log,
+        &format!("--new-netns fail --port {CLOSED} --count {FAILURES}"),
+    )?;
+    for tracer in [&mut first, &mut second] {
+        tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == meanwhile)?;
+    }
+    drop(host);
+    let first = first.interrupt()?;
+    let last = flap(log)?;
+    second.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == last)?;
+    Ok(Watched {
+        runs: [first, second.interrupt()?],
+        before,
+        meanwhile,
+        last,
+        in_namespace,
+        is_processor_gone,
+    })
+}
+
+fn several() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let [first, second] = &watched.runs;
+    for run in [first, second] {
+        let mut checks = Checks::of(run);
+        checks.same("exit code", &run.code, &Some(0));
+        checks.same("kinds that do not add up", &run.unbalanced(), &Vec::new());
+        let found = run.verdict("flapping", watched.before);
+        let found = checks.some("flapping", found);
+        checks.counts(found, "count", COUNT);
+        checks.is(found, "closed_by.local", 1.0);
+        checks.end()?;
+    }
+    let mut checks = Checks::of(second);
+    let found = second.verdict("flapping", watched.last);
+    let found = checks.some("flapping when the other tracer has ended", found);
+    checks.counts(found, "count", COUNT);
+    checks.end()
+}
+
+fn clock() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    for run in &watched.runs {
+        let mut checks = Checks::of(run);
+        let mut seen = Vec::new();
+        for pid in [watched.before, watched.meanwhile] {
+            let found = checks.some("flapping", run.verdict("flapping", pid));
+            checks.counts(found, "count", COUNT);
+            for field in ["first_seen", "last_seen"] {
+                seen.extend(found[field].as_str());
+            }
+        }
+        checks.that(
+            format_args!("times that go on: {seen:?}"),
+            seen.is_sorted() && seen.len() == 4,
+        );
+        checks.end()?;
+    }
+    Ok(())
+}
+
+fn processor() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    for run in &watched.runs {
+        let mut checks = Checks::of(run);
+        checks.that("it was taken away", watched.is_processor_gone);
+        let found = run.verdict("flapping", watched.meanwhile);
+        let found = checks.some("flapping without it", found);
+        checks.counts(found, "count", COUNT);
+        checks.end()?;
+    }
+    Ok(())
+}
+
+fn network() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    for run in &watched.runs {
+        let mut checks = Checks::of(run);
+        let found = run.verdict("failing_connects", watched.in_namespace);
+        let found = checks.some("failing connects", found);
+        checks.counts(found, "count", FAILURES);
+        checks.end()?;
+    }
+    Ok(())
+}
+
+/// How many programs, maps and links the kernel holds.
+fn held_by_kernel() -> Result<[usize; 3]> {
+    // `BPF_PROG_GET_NEXT_ID`, `BPF_MAP_GET_NEXT_ID`, `BPF_LINK_GET_NEXT_ID` (`include/uapi/linux/bpf.h`).
+    let counts = [11, 12, 31].map(count_ids);
+    let [programs, maps, links] = counts;
+    Ok([programs?, maps?, links?])
+}
+
+fn count_ids(command: i32) -> Result<usize> {
+    // `start_id`, `next_id`, `open_flags`.
+    let mut attributes = [0_u32; 3];
+    let mut count = 0;
+    loop {
+        // SAFETY: the kernel reads and writes no more than the length that it is told.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                attributes.as_mut_ptr(),
+                size_of_val(&attributes),
+            )
+        };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            ensure!(error.raw_os_error() == Some(libc::ENOENT), error);
+            return Ok(count);
+        }
+        count += 1;
+        attributes[0] = attributes[1];
+    }
+}
+
+fn killed() -> Result<(), Failed> {
+    let log = Log::default();
+    (|| -> Result<()> {
+        let before = held_by_kernel()?;
+        let tracer = Tracer::watch(&log, "")?;
+        let meanwhile = held_by_kernel()?;
+        ensure!(
+            meanwhile
+                .iter()
+                .zip(&before)
+                .all(|(now, before)| now > before),
+            "nothing was loaded: {before:?}, {meanwhile:?}"
+        );
+        tracer.signal(Signal::KILL)?;
+        let run = tracer.end()?;
+        ensure!(run.code.is_none(), "not killed: {:?}", run.code);
+        // The kernel lets go of them some time later.
+        wait_for("the kernel to hold what it held before", || {
+            Ok((held_by_kernel()? == before).then_some(()))
+        })?;
+        let again = Tracer::watch(&log, "")?.interrupt()?;
+        ensure!(again.code == Some(0), "exit code {:?}", again.code);
+        Ok(())
+    })()
+    .map_err(|error| format!("{error:#}\n{}", log.text()).into())
+}
