@@ -227,22 +227,19 @@ fn count_ids(command: i32) -> Result<usize> {
 fn killed() -> Result<(), Failed> {
     let log = Log::default();
     (|| -> Result<()> {
+        // What earlier tests left may still be let go of.
         let before = held_by_kernel()?;
         let tracer = Tracer::watch(&log, "")?;
         let meanwhile = held_by_kernel()?;
-        ensure!(
-            meanwhile
-                .iter()
-                .zip(&before)
-                .all(|(now, before)| now > before),
-            "nothing was loaded: {before:?}, {meanwhile:?}"
-        );
         tracer.signal(Signal::KILL)?;
         let run = tracer.end()?;
         ensure!(run.code.is_none(), "not killed: {:?}", run.code);
         // The kernel lets go of them some time later.
-        wait_for("the kernel to hold what it held before", || {
-            Ok((held_by_kernel()? == before).then_some(()))
+        wait_for("the kernel to hold no more than before", || {
+            let now = held_by_kernel()?;
+            let is_less = |than: &[usize; 3]| now.iter().zip(than).all(|(now, than)| now < than);
+            let is_back = now.iter().zip(&before).all(|(now, before)| now <= before);
+            Ok((is_back && is_less(&meanwhile)).then_some(()))
         })?;
         let again = Tracer::watch(&log, "")?.interrupt()?;
         ensure!(again.code == Some(0), "exit code {:?}", again.code);

@@ -11,7 +11,8 @@ const MIXES: [&str; 5] = ["flapping", "burst", "busy-server", "processes", "all"
 
 /// Applies so many inputs of each load. A replay decodes as well, so that the engine alone must do
 /// better than a replay has to.
-pub fn measure(load: &Load, inputs: u64) -> Result<Vec<Figure>> {
+pub fn measure(inputs: u64) -> Result<Vec<Figure>> {
+    let load = Load::build()?;
     let inputs = inputs.to_string();
     let mut figures = Vec::new();
     for mix in MIXES {

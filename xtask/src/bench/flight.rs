@@ -19,7 +19,8 @@ const BOUND_MIB: u32 = 4;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Records ten windows of the load.
-pub fn measure(load: &Load) -> Result<Vec<Figure>> {
+pub fn measure() -> Result<Vec<Figure>> {
+    let load = Load::build()?;
     let [window, windows] = [WINDOW_SECS, WINDOWS].map(|number| number.to_string());
     let bound = (BOUND_MIB << 20).to_string();
     let told = load.run([

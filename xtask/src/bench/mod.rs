@@ -17,7 +17,6 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use figure::Figure;
-use load::Load;
 
 /// What to measure, and how much.
 #[derive(Args)]
@@ -59,13 +58,13 @@ enum Part {
 }
 
 impl Part {
-    fn measure(self, load: &Load, inputs: u64) -> Result<Vec<Figure>> {
+    fn measure(self, inputs: u64) -> Result<Vec<Figure>> {
         match self {
             Self::Cost => cost::measure(),
-            Self::Engine => engine::measure(load, inputs),
-            Self::TraceSize => trace_size::measure(load, inputs),
-            Self::Replay => replay::measure(load, inputs),
-            Self::Flight => flight::measure(load),
+            Self::Engine => engine::measure(inputs),
+            Self::TraceSize => trace_size::measure(inputs),
+            Self::Replay => replay::measure(inputs),
+            Self::Flight => flight::measure(),
             Self::Soak => soak::measure(),
         }
     }
@@ -75,10 +74,9 @@ impl Part {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let only = arguments.only.as_ref();
     let parts = only.map_or(Part::value_variants(), std::slice::from_ref);
-    let load = Load::build()?;
     let mut figures = Vec::new();
     for part in parts {
-        figures.extend(part.measure(&load, arguments.inputs)?);
+        figures.extend(part.measure(arguments.inputs)?);
     }
     let text = match arguments.format {
         Format::Table => figure::table(&figures),

@@ -20,7 +20,8 @@ pub const MEGABYTES: f64 = 200.0;
 
 /// Writes a trace of so many inputs, which takes some 30 bytes of disk for each, and replays it with
 /// the binary that users get.
-pub fn measure(load: &Load, inputs: u64) -> Result<Vec<Figure>> {
+pub fn measure(inputs: u64) -> Result<Vec<Figure>> {
+    let load = Load::build()?;
     let tracer = build::tracer()?;
     let target = workspace::target();
     fs::create_dir_all(&target)?;

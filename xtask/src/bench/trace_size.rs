@@ -12,7 +12,8 @@ const MIXES: [&str; 2] = ["flapping", "burst"];
 const BYTES_AN_EVENT: f64 = 20.0;
 
 /// Writes so many inputs of each load.
-pub fn measure(load: &Load, inputs: u64) -> Result<Vec<Figure>> {
+pub fn measure(inputs: u64) -> Result<Vec<Figure>> {
+    let load = Load::build()?;
     let inputs = inputs.to_string();
     let mut figures = Vec::new();
     for mix in MIXES {
