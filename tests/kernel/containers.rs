@@ -137,49 +137,43 @@ static BESIDE: Shared<Watched> = Shared::new(|log| {
     })
 });
 
+/// tracer once a node, in new namespaces of these kinds and the host's of all others.
+fn once_a_node(namespaces: &[&'static str], has_cgroups: bool) -> Result<Bundle> {
+    let new: Vec<_> = namespaces.iter().map(|kind| (*kind, None)).collect();
+    let mut bundle = Bundle::of_image("tracer", "serve")?
+        .namespaces(&new)
+        .cgroup(&cgroup(TRACER_POD_UID, TRACER));
+    if has_cgroups {
+        bundle.mount("/sys/fs/cgroup", "bind", &["rbind", "ro"]);
+    } else {
+        bundle.unmount("/sys/fs/cgroup");
+    }
+    Ok(bundle)
+}
+
 static ON_NODE: Shared<Watched> = Shared::new(|log| {
     watch(log, |_| {
-        let mut bundle = Bundle::of_image("tracer", "serve")?
-            .namespaces(&["network", "ipc", "uts", "cgroup"].map(|kind| (kind, None)))
-            .cgroup(&cgroup(TRACER_POD_UID, TRACER))
-            .capabilities(&added_in(DAEMONSET)?);
-        bundle.mount("/sys/fs/cgroup", "bind", &["rbind", "ro"]);
-        Ok(bundle)
+        let bundle = once_a_node(&["network", "ipc", "uts", "cgroup"], true)?;
+        Ok(bundle.capabilities(&added_in(DAEMONSET)?))
     })
 });
 
 /// As once a node, but in a pid namespace of its own: no process of a pod is to be seen there.
 static APART: Shared<Watched> = Shared::new(|log| {
     watch(log, |_| {
-        let mut bundle = Bundle::of_image("tracer", "serve")?
-            .namespaces(&["pid", "network"].map(|kind| (kind, None)))
-            .cgroup(&cgroup(TRACER_POD_UID, TRACER))
-            .capabilities(&added_in(DAEMONSET)?);
-        bundle.mount("/sys/fs/cgroup", "bind", &["rbind", "ro"]);
-        Ok(bundle)
+        let bundle = once_a_node(&["pid", "network"], true)?;
+        Ok(bundle.capabilities(&added_in(DAEMONSET)?))
     })
 });
 
 /// With all rights, as by `--privileged`, but without the host's cgroups.
-static PRIVILEGED: Shared<Watched> = Shared::new(|log| {
-    watch(log, |_| {
-        let mut bundle = Bundle::of_image("tracer", "serve")?
-            .namespaces(&[("network", None)])
-            .cgroup(&cgroup(TRACER_POD_UID, TRACER))
-            .privileged();
-        bundle.unmount("/sys/fs/cgroup");
-        Ok(bundle)
-    })
-});
+static PRIVILEGED: Shared<Watched> =
+    Shared::new(|log| watch(log, |_| Ok(once_a_node(&["network"], false)?.privileged())));
 
 static WITH_TWO: Shared<Watched> = Shared::new(|log| {
     watch(log, |_| {
-        let mut bundle = Bundle::of_image("tracer", "serve")?
-            .namespaces(&[("network", None)])
-            .cgroup(&cgroup(TRACER_POD_UID, TRACER))
-            .capabilities(&["BPF", "PERFMON"]);
-        bundle.unmount("/sys/fs/cgroup");
-        Ok(bundle)
+        let bundle = once_a_node(&["network"], false)?;
+        Ok(bundle.capabilities(&["BPF", "PERFMON"]))
     })
 });
 

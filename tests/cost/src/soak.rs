@@ -30,9 +30,9 @@ const CLOSED_PORTS: u32 = 20_000;
 const FIRST_CLOSED: u32 = 10_000;
 
 /// What one process does before it ends.
-const CONNECTS: u32 = 3;
-const FAILURES: u32 = 2;
-const OPENS: u32 = 4;
+const CONNECTS: u32 = 1;
+const FAILURES: u32 = 1;
+const OPENS: u32 = 2;
 
 const READY: &str = "/tmp/soak-ready";
 

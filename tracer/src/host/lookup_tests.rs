@@ -226,17 +226,7 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
     drop(lookups);
 
     let inputs: Vec<_> = inputs.into_iter().collect();
-    let descriptors = Input::Host(
-        NOW,
-        HostFact::Descriptors(DescriptorFact {
-            pid: Pid(5),
-            start: Some(START),
-            open: 12,
-            net: Some(3),
-            soft_limit: Some(4096),
-            hard_limit: None,
-        }),
-    );
+    let descriptors = twelve_descriptors(5);
     assert_eq!(
         inputs,
         [
@@ -252,6 +242,19 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
             listing(OWN, vec![row(1, 2181)]),
         ]
     );
+}
+
+/// What is told of a process with twelve descriptors, net three of them got since it is watched.
+fn twelve_descriptors(pid: u32) -> Input {
+    let fact = DescriptorFact {
+        pid: Pid(pid),
+        start: Some(START),
+        open: 12,
+        net: Some(3),
+        soft_limit: Some(4096),
+        hard_limit: None,
+    };
+    Input::Host(NOW, HostFact::Descriptors(fact))
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::{
 use arrow_buffer::Buffer;
 use arrow_ipc::{Message, MessageHeader, RecordBatch, root_as_message};
 
+use super::layout::{Layout, Units};
+
 /// What comes before each message's length; an older form of the stream had none.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
@@ -54,6 +56,8 @@ pub(super) struct Frames<R> {
     stream: R,
     /// Bytes of each list that holds now, by its number.
     lists: HashMap<i64, usize>,
+    /// Of the batches; not known of a part of a stream.
+    layout: Option<Layout>,
 }
 
 impl<R: Read> Frames<R> {
@@ -61,6 +65,7 @@ impl<R: Read> Frames<R> {
         Self {
             stream,
             lists: HashMap::new(),
+            layout: None,
         }
     }
 
@@ -104,7 +109,7 @@ impl<R: Read> Frames<R> {
         // Read again, as the bytes have moved.
         let checked = root_as_message(&head[PREFIX_BYTES..])
             .map_err(|_| "a message's description makes no sense")
-            .and_then(|description| check(&description, body, &mut self.lists));
+            .and_then(|description| self.check(&description, body));
         Ok(match checked {
             Ok(()) => Frame::Message(Buffer::from_vec(message)),
             Err(why) => Frame::Bad(why),
@@ -116,52 +121,59 @@ impl<R: Read> Frames<R> {
     fn take(&mut self, to: &mut Vec<u8>, count: usize) -> io::Result<usize> {
         (&mut self.stream).take(count as u64).read_to_end(to)
     }
-}
 
-fn check(
-    message: &Message<'_>,
-    body: &[u8],
-    lists: &mut HashMap<i64, usize>,
-) -> Result<(), &'static str> {
-    match message.header_type() {
-        MessageHeader::Schema => {
-            let schema = message.header_as_schema().ok_or("a schema is not there")?;
-            let columns = schema.fields().map_or(0, |fields| fields.len());
-            if columns > COLUMNS_MAX {
-                return Err("there are too many columns");
+    fn check(&mut self, message: &Message<'_>, body: &[u8]) -> Result<(), &'static str> {
+        match message.header_type() {
+            MessageHeader::Schema => {
+                let schema = message.header_as_schema().ok_or("a schema is not there")?;
+                let columns = schema.fields().map_or(0, |fields| fields.len());
+                if columns > COLUMNS_MAX {
+                    return Err("there are too many columns");
+                }
+                let layout = Layout::of(&schema);
+                self.layout = Some(layout.ok_or("a column is of a type that no trace has")?);
+                Ok(())
             }
-            Ok(())
-        }
-        MessageHeader::DictionaryBatch => {
-            let list = message
-                .header_as_dictionary_batch()
-                .filter(|list| !list.isDelta())
-                .ok_or(NO_LIST)?;
-            let bytes = size(&list.data().ok_or(NO_LIST)?, body)?;
-            lists.insert(list.id(), bytes);
-            let all = lists
-                .values()
-                .try_fold(0, |all: usize, bytes| all.checked_add(*bytes));
-            if all.is_none_or(|all| all > LISTS_BYTES_MAX) {
-                return Err("its lists are too long");
+            MessageHeader::DictionaryBatch => {
+                let list = message
+                    .header_as_dictionary_batch()
+                    .filter(|list| !list.isDelta())
+                    .ok_or(NO_LIST)?;
+                let units = match &self.layout {
+                    Some(layout) => Some(layout.lists.get(&list.id()).ok_or(NO_LIST)?),
+                    None => None,
+                };
+                let bytes = size(&list.data().ok_or(NO_LIST)?, body, units)?;
+                self.lists.insert(list.id(), bytes);
+                let mut lists = self.lists.values();
+                let all = lists.try_fold(0, |all: usize, bytes| all.checked_add(*bytes));
+                if all.is_none_or(|all| all > LISTS_BYTES_MAX) {
+                    return Err("its lists are too long");
+                }
+                Ok(())
             }
-            Ok(())
-        }
-        MessageHeader::RecordBatch => {
-            let batch = message
-                .header_as_record_batch()
-                .ok_or("a batch is not there")?;
-            if size(&batch, body)? > BATCH_BYTES_MAX {
-                return Err("a batch is too large");
+            MessageHeader::RecordBatch => {
+                let batch = message
+                    .header_as_record_batch()
+                    .ok_or("a batch is not there")?;
+                let units = self.layout.as_ref().map(|layout| &layout.batch);
+                if size(&batch, body, units)? > BATCH_BYTES_MAX {
+                    return Err("a batch is too large");
+                }
+                Ok(())
             }
-            Ok(())
+            _ => Err("a message is of a kind that no trace has"),
         }
-        _ => Err("a message is of a kind that no trace has"),
     }
 }
 
-/// The bytes that a batch will need, by what each of its buffers claims to be.
-fn size(batch: &RecordBatch<'_>, body: &[u8]) -> Result<usize, &'static str> {
+/// The bytes that a batch will need, by what each of its buffers claims to be. `units` are what their lengths
+/// are multiples of, where that is known.
+fn size(
+    batch: &RecordBatch<'_>,
+    body: &[u8],
+    units: Option<&Units>,
+) -> Result<usize, &'static str> {
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err("a batch has too many rows");
     }
@@ -169,8 +181,14 @@ fn size(batch: &RecordBatch<'_>, body: &[u8]) -> Result<usize, &'static str> {
     if rows.into_iter().any(|node| node.length() != batch.length()) {
         return Err("columns of a batch differ in length");
     }
+    let buffers = batch.buffers();
+    let count = buffers.map_or(0, |buffers| buffers.len());
+    if units.is_some_and(|units| units.len() != count) {
+        return Err("a batch has other buffers than its columns");
+    }
+    let mut units = units.into_iter().flatten();
     let mut bytes: usize = 0;
-    for buffer in batch.buffers().into_iter().flatten() {
+    for buffer in buffers.into_iter().flatten() {
         let begin = usize::try_from(buffer.offset()).map_err(|_| OUTSIDE)?;
         let length = usize::try_from(buffer.length()).map_err(|_| OUTSIDE)?;
         let end = begin.checked_add(length).ok_or(OUTSIDE)?;
@@ -183,6 +201,9 @@ fn size(batch: &RecordBatch<'_>, body: &[u8]) -> Result<usize, &'static str> {
             },
             _ => length,
         };
+        if units.next().is_some_and(|unit| uncompressed % unit != 0) {
+            return Err("a batch has a part of an offset");
+        }
         bytes = bytes.saturating_add(uncompressed);
     }
     Ok(bytes)

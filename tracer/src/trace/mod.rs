@@ -12,6 +12,7 @@ mod export;
 mod flight;
 mod format;
 mod frame;
+mod layout;
 mod listed;
 mod names;
 mod narrow;

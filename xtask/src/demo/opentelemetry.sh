@@ -8,14 +8,6 @@ cd "$(dirname "$0")" || exit
 port=2181
 libraries=$PROGRAMS/usr/lib/x86_64-linux-gnu
 
-start() { # name, words of the workload...
-    ln -f workload "$1" || exit
-    name=$1
-    shift
-    "$PWD/$name" --time-limit 600 --ready-file "/tmp/$name" "$@" </dev/null >"/tmp/$name.log" 2>&1 &
-    until_so "starting $name" "/tmp/$name.log" [ -e "/tmp/$name" ]
-}
-
 # Takes all and keeps nothing; what it was told stands in its log.
 start_collector() { # log
     "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" "$PROGRAMS/rotel/rotel-agent" start \

@@ -8,14 +8,6 @@ cd "$(dirname "$0")" || exit
 port=2181
 address=http://127.0.0.1:9090
 
-start() { # name, words of the workload...
-    ln -f workload "$1" || exit
-    name=$1
-    shift
-    "$PWD/$name" --time-limit 600 --ready-file "/tmp/$name" "$@" </dev/null >"/tmp/$name.log" 2>&1 &
-    until_so "starting $name" "/tmp/$name.log" [ -e "/tmp/$name" ]
-}
-
 query() { # file for the answer, expression
     "$PROGRAMS/usr/bin/promtool" query instant --format=json $address "$2" >"$1" 2>/tmp/promtool.log
 }

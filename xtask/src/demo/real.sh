@@ -64,6 +64,15 @@ run_contained() { # container's id, limit of descriptors, log, program, words...
     started=$!
 }
 
+# Starts the workload by this name, in the background, and waits until it is ready.
+start() { # name, words of the workload...
+    ln -f workload "$1" || exit
+    name=$1
+    shift
+    "$PWD/$name" --time-limit 600 --ready-file "/tmp/$name" "$@" </dev/null >"/tmp/$name.log" 2>&1 &
+    until_so "starting $name" "/tmp/$name.log" [ -e "/tmp/$name" ]
+}
+
 # Starts tracer with these words, and waits until it watches. Sets `tracer`.
 start_tracer() { # words...
     tracer --color never "$@" --ready-file /tmp/tracer-ready >"$OUT/watch.jsonl" 2>/tmp/tracer.log &

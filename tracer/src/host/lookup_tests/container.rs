@@ -43,19 +43,11 @@ fn in_a_container_a_process_is_looked_up_by_its_number_there() {
         |worker| worker.answer(process(4711, 99)),
     );
     let (_, found) = running(4711, START);
-    let descriptors = DescriptorFact {
-        pid: Pid(4711),
-        start: Some(START),
-        open: 12,
-        net: Some(3),
-        soft_limit: Some(4096),
-        hard_limit: None,
-    };
     assert_eq!(
         inputs,
         [
             Input::Host(NOW, HostFact::Process(Box::new(found))),
-            Input::Host(NOW, HostFact::Descriptors(descriptors)),
+            twelve_descriptors(4711),
         ]
     );
 }
