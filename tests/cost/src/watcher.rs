@@ -49,6 +49,68 @@ impl Subject {
     }
 }
 
+/// Who watches connections: a name and a command line, with names in braces for what is only known where it
+/// runs.
+const OF_CONNECTIONS: [(&str, &str); 14] = [
+    ("floor", "{own} floor {programs} connections"),
+    (
+        "floor, another port",
+        "{own} floor {programs} connections --port {other_port}",
+    ),
+    ("tracer", "{tracer} watch --no-fds --port {port}"),
+    (STOPPED, "{tracer} watch --no-fds --port {port}"),
+    (
+        "tracer, another port",
+        "{tracer} watch --no-fds --port {other_port}",
+    ),
+    ("tracer, descriptors too", "{tracer} watch --port {port}"),
+    (
+        "tracer, stacks",
+        "{tracer} watch --no-fds --port {port} --stacks",
+    ),
+    (
+        "tracer, recording",
+        "{tracer} watch --no-fds --port {port} --record /tmp/cost.arrows",
+    ),
+    (
+        "tracer, flight recorder",
+        "{tracer} watch --no-fds --port {port} --flight 5m --dump-dir /tmp/cost-dumps --on fd_leak",
+    ),
+    ("tcplife", "tcplife"),
+    ("tcplife, by port", "tcplife -L {port}"),
+    ("tcptracer", "tcptracer"),
+    ("tcplife.bt", "tcplife.bt"),
+    ("strace", "strace -f -p {pid}"),
+];
+
+/// The same of descriptors.
+const OF_DESCRIPTORS: [(&str, &str); 12] = [
+    ("floor", "{own} floor {programs} descriptors"),
+    (
+        "floor, another port",
+        "{own} floor {programs} descriptors --port {other_port}",
+    ),
+    ("tracer, selected", "{tracer} watch --no-tcp --pid {pid}"),
+    (STOPPED, "{tracer} watch --no-tcp --pid {pid}"),
+    ("tracer, counted", "{tracer} watch --no-tcp"),
+    (
+        "tracer, another pid",
+        "{tracer} watch --no-tcp --pid {other_pid}",
+    ),
+    (
+        "tracer, stacks",
+        "{tracer} watch --no-tcp --pid {pid} --stacks",
+    ),
+    (
+        "tracer, recording",
+        "{tracer} watch --no-tcp --pid {pid} --record /tmp/cost-fds.arrows",
+    ),
+    ("opensnoop", "opensnoop"),
+    ("opensnoop, another pid", "opensnoop -p {other_pid}"),
+    ("opensnoop.bt", "opensnoop.bt"),
+    ("strace", "strace -f -p {pid}"),
+];
+
 /// A program and how it is asked.
 pub struct Watcher {
     pub name: String,
@@ -60,129 +122,31 @@ pub struct Watcher {
 impl Watcher {
     /// All of them. `floor` is what its reader loads, `tracer` the program.
     pub fn all(floor: &Path, tracer: &Path) -> Result<Vec<Self>> {
-        use Subject::{Connections, Descriptors};
-        let own = env::current_exe()?;
-        let (own, tracer) = (own.display(), tracer.display());
-        let floor = floor.display();
-        let pid = std::process::id();
-        let lines = [
-            (
-                "floor",
-                Connections,
-                format!("{own} floor {floor} connections"),
-            ),
-            (
-                "floor, another port",
-                Connections,
-                format!("{own} floor {floor} connections --port {OTHER_PORT}"),
-            ),
-            (
-                "tracer",
-                Connections,
-                format!("{tracer} watch --no-fds --port {PORT}"),
-            ),
-            (
-                STOPPED,
-                Connections,
-                format!("{tracer} watch --no-fds --port {PORT}"),
-            ),
-            (
-                "tracer, another port",
-                Connections,
-                format!("{tracer} watch --no-fds --port {OTHER_PORT}"),
-            ),
-            (
-                "tracer, descriptors too",
-                Connections,
-                format!("{tracer} watch --port {PORT}"),
-            ),
-            (
-                "tracer, stacks",
-                Connections,
-                format!("{tracer} watch --no-fds --port {PORT} --stacks"),
-            ),
-            (
-                "tracer, recording",
-                Connections,
-                format!("{tracer} watch --no-fds --port {PORT} --record /tmp/cost.arrows"),
-            ),
-            (
-                "tracer, flight recorder",
-                Connections,
-                format!(
-                    "{tracer} watch --no-fds --port {PORT} --flight 5m --dump-dir /tmp/cost-dumps --on fd_leak"
-                ),
-            ),
-            ("tcplife", Connections, "tcplife".to_owned()),
-            (
-                "tcplife, by port",
-                Connections,
-                format!("tcplife -L {PORT}"),
-            ),
-            ("tcptracer", Connections, "tcptracer".to_owned()),
-            ("tcplife.bt", Connections, "tcplife.bt".to_owned()),
-            ("strace", Connections, format!("strace -f -p {pid}")),
-            (
-                "floor",
-                Descriptors,
-                format!("{own} floor {floor} descriptors"),
-            ),
-            (
-                "floor, another port",
-                Descriptors,
-                format!("{own} floor {floor} descriptors --port {OTHER_PORT}"),
-            ),
-            (
-                "tracer, selected",
-                Descriptors,
-                format!("{tracer} watch --no-tcp --pid {pid}"),
-            ),
-            (
-                STOPPED,
-                Descriptors,
-                format!("{tracer} watch --no-tcp --pid {pid}"),
-            ),
-            (
-                "tracer, counted",
-                Descriptors,
-                format!("{tracer} watch --no-tcp"),
-            ),
-            (
-                "tracer, another pid",
-                Descriptors,
-                format!("{tracer} watch --no-tcp --pid {OTHER_PID}"),
-            ),
-            (
-                "tracer, stacks",
-                Descriptors,
-                format!("{tracer} watch --no-tcp --pid {pid} --stacks"),
-            ),
-            (
-                "tracer, recording",
-                Descriptors,
-                format!("{tracer} watch --no-tcp --pid {pid} --record /tmp/cost-fds.arrows"),
-            ),
-            ("opensnoop", Descriptors, "opensnoop".to_owned()),
-            (
-                "opensnoop, another pid",
-                Descriptors,
-                format!("opensnoop -p {OTHER_PID}"),
-            ),
-            ("opensnoop.bt", Descriptors, "opensnoop.bt".to_owned()),
-            ("strace", Descriptors, format!("strace -f -p {pid}")),
+        let known = [
+            ("{own}", env::current_exe()?.display().to_string()),
+            ("{tracer}", tracer.display().to_string()),
+            ("{programs}", floor.display().to_string()),
+            ("{pid}", std::process::id().to_string()),
+            ("{other_pid}", OTHER_PID.to_owned()),
+            ("{port}", PORT.to_string()),
+            ("{other_port}", OTHER_PORT.to_string()),
         ];
-        Ok(lines
-            .into_iter()
-            .map(|(name, subject, line)| {
-                let mut words = line.split(' ').map(str::to_owned);
-                Self {
-                    name: name.to_owned(),
-                    subject,
-                    program: words.next().unwrap_or_default().into(),
-                    arguments: words.collect(),
-                }
-            })
-            .collect())
+        let fill = |word: &str| {
+            let filled = |word: String, (name, value): &(_, String)| word.replace(name, value);
+            known.iter().fold(word.to_owned(), filled)
+        };
+        let watcher = |subject: Subject, (name, line): (&str, &str)| {
+            let mut words = line.split(' ').map(fill);
+            Self {
+                name: name.to_owned(),
+                subject,
+                program: words.next().unwrap_or_default().into(),
+                arguments: words.collect(),
+            }
+        };
+        let connections = OF_CONNECTIONS.map(|line| watcher(Subject::Connections, line));
+        let descriptors = OF_DESCRIPTORS.map(|line| watcher(Subject::Descriptors, line));
+        Ok(connections.into_iter().chain(descriptors).collect())
     }
 
     /// Starts it, and returns when it watches; `None` where it is not installed.
