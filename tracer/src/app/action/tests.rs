@@ -148,7 +148,7 @@ fn a_command_that_takes_too_long_is_killed_with_what_it_started() {
 #[test]
 fn what_is_passed_over_is_counted() {
     run(async {
-        let mut busy = action("cat; sleep 1000");
+        let mut busy = action("cat; exec sleep 1000");
         busy.verdicts(&Session::default(), &[verdict(1), verdict(2), verdict(3)]);
         until(&busy.counts, "too_many", 2).await;
         let mut early = Action {
