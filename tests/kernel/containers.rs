@@ -108,14 +108,25 @@ struct Watched {
     netns: u64,
 }
 
+/// Ends with the verdict about the client that flaps.
 fn watch(log: &Log, tracer: impl FnOnce(&Pods) -> Result<Bundle>) -> Result<Watched> {
+    watch_until(log, tracer, |told, pods| {
+        told["verdict"] == "flapping" && told["pid"] == pods.shop.pid
+    })
+}
+
+fn watch_until(
+    log: &Log,
+    tracer: impl FnOnce(&Pods) -> Result<Bundle>,
+    is_last: impl Fn(&Value, &Pods) -> bool,
+) -> Result<Watched> {
     let mut pods = Pods::start(log)?;
     let mut tracer = tracer(&pods)?.run_tracer(log)?;
     pods.act()?;
     let (shop, other) = (pods.shop.pid, pods.other.pid);
     tracer
         .program()?
-        .until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == shop)?;
+        .until_verdict(|told| is_last(told, &pods))?;
     let watched = Watched {
         shop,
         shop_ns_pid: pods.shop.ns_pid()?,
@@ -152,9 +163,14 @@ fn once_a_node(namespaces: &[&'static str], has_cgroups: bool) -> Result<Bundle>
 }
 
 static ON_NODE: Shared<Watched> = Shared::new(|log| {
-    watch(log, |_| {
+    let tracer = |_: &Pods| {
         let bundle = once_a_node(&["network", "ipc", "uts", "cgroup"], true)?;
         Ok(bundle.capabilities(&added_in(DAEMONSET)?))
+    };
+    // The other pod acts last, and is looked up after that.
+    watch_until(log, tracer, |told, pods| {
+        let is_other = told["verdict"] == "failing_connects" && told["pid"] == pods.other.pid;
+        is_other && told["container"].is_string()
     })
 });
 
