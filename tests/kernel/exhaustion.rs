@@ -175,8 +175,10 @@ fn tables() -> Result<(), Failed> {
                 &process["fds_open"],
                 &table["open"],
             );
-            // Nothing had to be corrected for it.
-            checks.is(process, "fds_corrected", 0);
+            // Nothing had to be corrected for it, unless the kernel kept something to itself.
+            if !watched.run.skipped_hooks() {
+                checks.is(process, "fds_corrected", 0);
+            }
         }
     }
     checks.end()
