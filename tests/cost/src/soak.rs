@@ -16,7 +16,7 @@ use nix::{
     sys::{
         prctl,
         signal::{Signal, kill},
-        wait::waitpid,
+        wait::{WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork},
 };
@@ -39,13 +39,16 @@ const READY: &str = "/tmp/soak-ready";
 /// Starts the service, has so many processes come and go in each round, and prints after each what its
 /// process takes.
 pub fn run(tracer: &Path, rounds: u32, processes: u32) -> Result<()> {
-    let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))?;
     let mut service = start(tracer)?;
     let mut started = 0;
     for round in 1..=rounds {
         for _ in 0..processes {
             started += 1;
             one(started)?;
+            for _ in 0..CONNECTS {
+                drop(listener.accept()?);
+            }
         }
         // What was told last is judged, listed and let go by then.
         thread::sleep(Duration::from_secs(5));
@@ -84,7 +87,11 @@ fn one(number: u32) -> Result<()> {
     // SAFETY: there is one thread, so the child may do whatever this process may.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
-            waitpid(child, None)?;
+            let ended = waitpid(child, None)?;
+            ensure!(
+                ended == WaitStatus::Exited(child, 0),
+                "it failed: {ended:?}"
+            );
             Ok(())
         }
         ForkResult::Child => {
