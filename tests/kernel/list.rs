@@ -12,7 +12,7 @@ use crate::run::{Run, make_anew};
 
 /// How often a test is tried whose run the kernel skipped hooks of. A kernel that preempts skips them
 /// by chance, the more the slower the machine is; tracer counts them, and can do nothing about it.
-const TRIES: u32 = 3;
+const TRIES: u32 = 5;
 
 /// Whether something was not met in a run whose hooks the kernel skipped.
 static MISSED_BY_SKIPPING: AtomicBool = AtomicBool::new(false);
