@@ -24,6 +24,10 @@ pub fn tests() -> Vec<Test> {
             "exhaustion::what_no_hook_tells_is_seen_at_the_next_look",
             looked_again,
         ),
+        Test::new(
+            "exhaustion::what_filled_a_table_before_the_start_is_told",
+            filled_before,
+        ),
         Test::new("exhaustion::a_host_without_files_is_told", of_host),
         Test::new("exhaustion::a_leak_is_told_and_a_cache_is_not", leak),
         Test::new(
@@ -49,6 +53,9 @@ const WAYS: [&str; 7] = [
 const UNTOLD: [&str; 2] = ["shared", "lower-limit"];
 const LIMIT: u64 = 64;
 
+/// Files that a program holds since before tracer, nearly all that it may have.
+const FILLED_BEFORE: u64 = 90;
+
 /// Where a server closes first, and where ports run out.
 const CLOSING: u16 = 2198;
 const USED_UP: u16 = 2199;
@@ -69,6 +76,7 @@ struct Watched {
     tables: Vec<(&'static str, Value)>,
     /// The same of those that no hook tells all of, with their pids.
     untold: Vec<(&'static str, u32, Value)>,
+    filled_before: u32,
     of_host: (u32, Value),
     leaking: (u32, Value),
     caching: u32,
@@ -77,10 +85,17 @@ struct Watched {
 }
 
 fn watch(log: &Log) -> Result<Watched> {
+    let filled_before = Workload::start(
+        log,
+        &format!("--fd-limit 100 leak --count 1000000 --period-ms 300 --at-once {FILLED_BEFORE}"),
+    )?;
     let mut tracer = Tracer::watch(
         log,
         "--close-wait-count 3 --close-wait-age 1s --leak-fds 8 --leak-window 15s",
     )?;
+    tracer.until_verdict(|verdict| {
+        verdict["pid"] == filled_before.pid() && !verdict["kinds"]["file"].is_null()
+    })?;
     let mut changing = Vec::new();
     for way in WAYS {
         let mut table = Workload::stepwise(log, &format!("table --way {way}"))?;
@@ -151,6 +166,7 @@ fn watch(log: &Log) -> Result<Watched> {
         run,
         tables,
         untold: acted,
+        filled_before: filled_before.pid(),
         of_host: (of_host.pid(), refused),
         leaking: (leaking.pid(), leaked),
         caching: caching.pid(),
@@ -205,6 +221,20 @@ fn looked_again() -> Result<(), Failed> {
     let corrected = corrected.map(|process| &process["fds_corrected"]);
     let is_corrected = corrected.and_then(Value::as_u64).is_some_and(|by| by > 0);
     checks.that("what was corrected is told", is_corrected);
+    checks.end()
+}
+
+fn filled_before() -> Result<(), Failed> {
+    let watched = RUN.get()?;
+    let mut checks = Checks::of(&watched.run);
+    let pid = watched.filled_before;
+    let found = watched.run.verdict("fd_near_limit", pid);
+    let found = checks.some("near the limit since before the start", found);
+    checks.is(found, "fd_limit", 100);
+    let (least, most) = (FILLED_BEFORE as f64, (FILLED_BEFORE + 1) as f64);
+    checks.lies(found, "kinds.file", least, most);
+    checks.is(found, "top_dirs.0.pattern", format!("/proc/{pid}/stat"));
+    checks.lies(found, "top_dirs.0.count", least, most);
     checks.end()
 }
 

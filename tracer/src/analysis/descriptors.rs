@@ -93,6 +93,24 @@ impl Burst {
     }
 }
 
+/// What fills a table, as a look at /proc has told it.
+#[derive(Debug)]
+pub(super) struct Content {
+    /// Descriptors by kind.
+    pub(super) kinds: BTreeMap<&'static str, u64>,
+    /// Files by pattern, the most frequent first.
+    pub(super) top_dirs: Vec<(String, u64)>,
+}
+
+impl Content {
+    /// How many descriptors there were.
+    pub(super) fn descriptors(&self) -> u64 {
+        self.kinds
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
 /// What is known of one process's descriptors.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors {
@@ -268,6 +286,23 @@ impl Descriptors {
             ts: at,
             ..self.now()
         });
+    }
+
+    /// Learns from a look at all that the table holds.
+    pub(super) fn learn_table(&mut self, table: &Content) {
+        if let Some(near) = &mut self.near {
+            near.learn_table(table);
+        }
+        if let Some(refusals) = &mut self.refusals
+            && let Some(exhaustion) = &mut refusals.current
+        {
+            exhaustion.learn_table(table);
+        }
+    }
+
+    /// Whether it would be of use to know what the table holds.
+    pub(super) fn wants_table(&self) -> bool {
+        self.near.is_some() || self.exhaustion().is_some()
     }
 
     /// Takes in that a call got no descriptor.

@@ -273,6 +273,7 @@ impl Engine {
         match fact {
             HostFact::Process(fact) => self.processes.learn(fact, at),
             HostFact::Descriptors(fact) => self.learn_descriptors(fact, at),
+            HostFact::Table(fact) => self.learn_table(fact, at),
             HostFact::Counters { pid, counters } => {
                 self.learn_counters(*pid, counters, at);
             }

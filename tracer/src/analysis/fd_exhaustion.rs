@@ -8,7 +8,7 @@ use tracer_common::{FdKind, FdSource, ProcessCounters};
 use crate::model::{Comm, Nanos, Tid};
 
 use super::{
-    descriptors::{Burst, Descriptors, Level},
+    descriptors::{Burst, Content, Descriptors, Level},
     limits,
     pattern::{PatternId, Patterns},
     peers::Peers,
@@ -176,6 +176,10 @@ impl Refusals {
     }
 }
 
+/// A table is full though one part in so many is free: calls that wait hold descriptors, and numbers are
+/// read a little later.
+const FEW: u64 = 8;
+
 /// `EMFILE` in `include/uapi/asm-generic/errno-base.h`: the process's table is full.
 pub(super) const EMFILE: i32 = 24;
 
@@ -314,6 +318,17 @@ impl Exhaustion {
         }
     }
 
+    /// A look at /proc has told what fills the table, also what was there before anybody watched. One that
+    /// came after room had been made does not tell what filled it.
+    pub(super) fn learn_table(&mut self, table: &Content) {
+        let is_full = |limit: u64| table.descriptors() >= limit.saturating_sub(limit / FEW);
+        if self.again.is_none() && self.fd_limit.is_none_or(is_full) {
+            self.kinds = Some(table.kinds.clone());
+            self.top_dirs = Some(table.top_dirs.clone());
+            self.held.clear();
+        }
+    }
+
     /// Learns which peers the process has connected to so far. Those that it connected to shortly
     /// before the first failure, and not since, are out of its reach while it gets no sockets; a
     /// connection that comes about all the same says until when.
@@ -362,7 +377,7 @@ impl Exhaustion {
     /// it meanwhile, and its table was full of what it held; a few may be held back by calls that wait.
     fn limit_met(&self, peak: Option<u64>) -> Option<u64> {
         let is_stale = |peak: u64, limit: u64| {
-            self.first.errno == EMFILE && peak < limit.saturating_sub(limit / 8)
+            self.first.errno == EMFILE && peak < limit.saturating_sub(limit / FEW)
         };
         match (peak, self.fd_limit) {
             (Some(peak), Some(limit)) if is_stale(peak, limit) => Some(peak),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::Nanos;
 
 use super::{
-    descriptors::Level,
+    descriptors::{Content, Level},
     pattern::{PatternId, Patterns},
     report::{FdNearLimit, PeerCount},
     thresholds::Thresholds,
@@ -41,6 +41,7 @@ pub(super) struct NearLimit {
     /// Files held when it began, by pattern, until they are summarised.
     held: BTreeMap<PatternId, u64>,
     top_dirs: Option<Vec<(String, u64)>>,
+    kinds: BTreeMap<&'static str, u64>,
     pub(super) top_peers: Option<Vec<PeerCount>>,
     pub(super) over: Option<Nanos>,
     /// Calls failed before it was told: then nothing is left to warn of.
@@ -67,6 +68,7 @@ impl NearLimit {
             told_open: open,
             held,
             top_dirs: None,
+            kinds: BTreeMap::new(),
             top_peers: None,
             over: None,
             is_told_by_exhaustion: false,
@@ -119,6 +121,15 @@ impl NearLimit {
         }
     }
 
+    /// A look at /proc has told what fills the table, also what was there before anybody watched.
+    pub(super) fn learn_table(&mut self, table: &Content) {
+        if self.over.is_none() {
+            self.kinds.clone_from(&table.kinds);
+            self.top_dirs = Some(table.top_dirs.clone());
+            self.held.clear();
+        }
+    }
+
     /// Every pattern that is still needed.
     pub(super) fn patterns(&self) -> impl Iterator<Item = PatternId> {
         self.held.keys().copied()
@@ -131,6 +142,7 @@ impl NearLimit {
             fds_peak: self.peak_open,
             fd_limit: self.fd_limit,
             room: self.fd_limit.saturating_sub(self.told_open),
+            kinds: self.kinds.clone(),
             top_dirs: self.top_dirs.clone().unwrap_or_default(),
             top_peers: self.top_peers.clone().unwrap_or_default(),
         }

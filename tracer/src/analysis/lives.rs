@@ -201,6 +201,7 @@ impl Lives {
                 }
             }
             HostFact::Descriptors(_)
+            | HostFact::Table(_)
             | HostFact::Counters { .. }
             | HostFact::TimeWait(_)
             | HostFact::EphemeralPorts { .. }

@@ -425,6 +425,12 @@ impl Processes {
         }
     }
 
+    /// The process that has this pid and started then, if it has not ended.
+    pub(super) fn live(&mut self, pid: Pid, start: Option<Nanos>, at: Nanos) -> Option<ProcessKey> {
+        let key = self.started(pid, start, at)?;
+        self.table.get(&key)?.ended.is_none().then_some(key)
+    }
+
     /// Learns how full a live process's descriptor table is.
     pub(super) fn learn_descriptors(
         &mut self,

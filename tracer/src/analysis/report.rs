@@ -304,6 +304,8 @@ pub struct FdNearLimit {
     pub fd_limit: u64,
     /// How many more could be had with `fds_now`.
     pub room: u64,
+    /// What it holds by kind; empty until a look at /proc has told.
+    pub kinds: BTreeMap<&'static str, u64>,
     /// Files that it holds, as in [`FdExhaustion::top_dirs`].
     pub top_dirs: Vec<(String, u64)>,
     /// Whom its sockets are connected with, as in [`FdExhaustion::top_peers`].

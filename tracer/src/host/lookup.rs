@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{
     DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow,
-    StackFact, StackId, TimeWaitListing, is_same_start,
+    StackFact, StackId, TableFact, TimeWaitListing, is_same_start,
 };
 
 /// How often a descriptor table is counted until the kernel half's count stands still meanwhile.
@@ -33,6 +33,14 @@ const PIDS_PER_NAMESPACE: usize = 4;
 
 /// How long the thread may sleep where nothing is to be done at intervals.
 const IDLE: Duration = Duration::from_hours(1);
+
+/// Whether a table is so full that what it holds is of interest: to look at each of its descriptors
+/// takes the longer the more there are.
+fn is_filling(table: &DescriptorFact) -> bool {
+    table
+        .soft_limit
+        .is_some_and(|limit| table.open >= limit / 2)
+}
 
 /// Something to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +284,12 @@ where
                     && fact.start.is_none_or(is_it)
                 {
                     self.tell(HostFact::Descriptors(fact));
+                    if is_filling(&fact)
+                        && let Some(table) = self.table_as_told(pid)
+                        && table.start.is_none_or(is_it)
+                    {
+                        self.tell(HostFact::Table(Box::new(table)));
+                    }
                 }
             }
             Request::Netns { netns, pid } => {
@@ -380,6 +394,13 @@ where
             }
         }
         last
+    }
+
+    /// What a process's descriptor table holds, in the numbers of the kernel half.
+    fn table_as_told(&mut self, pid: Pid) -> Option<TableFact> {
+        let here = self.world.pid_here(pid)?;
+        let table = self.world.table(here)?;
+        Some(TableFact { pid, ..table })
     }
 
     /// Notes that `pid` lives in `netns`.

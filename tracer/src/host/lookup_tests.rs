@@ -25,6 +25,7 @@ const PORTS: PortRange = PortRange {
 struct FakeWorld {
     processes: HashMap<Pid, ProcessFact>,
     tables: HashMap<Pid, DescriptorTable>,
+    held: HashMap<Pid, TableFact>,
     places: HashMap<u64, Place>,
     ancestors: HashMap<Pid, Vec<Ancestor>>,
     before: Vec<SocketOwner>,
@@ -74,6 +75,10 @@ impl World for FakeWorld {
 
     fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable> {
         self.tables.get(&pid).copied()
+    }
+
+    fn table(&mut self, pid: Pid) -> Option<TableFact> {
+        self.held.get(&pid).cloned()
     }
 
     fn own_netns(&self) -> Option<Netns> {
@@ -255,6 +260,40 @@ fn twelve_descriptors(pid: u32) -> Input {
         hard_limit: None,
     };
     Input::Host(NOW, HostFact::Descriptors(fact))
+}
+
+#[test]
+fn what_a_table_holds_is_told_once_it_fills() {
+    let held = TableFact {
+        pid: Pid(5),
+        start: Some(START),
+        kinds: [7, 5, 0, 0, 0],
+        paths: vec![("/srv/lib/a.jar".to_owned(), 7)],
+    };
+    for (soft_limit, is_told) in [
+        (Some(24), true),
+        (Some(25), true),
+        (Some(26), false),
+        (None, false),
+    ] {
+        let full = DescriptorTable {
+            soft_limit,
+            ..table(12)
+        };
+        let world = FakeWorld {
+            tables: HashMap::from([(Pid(5), full)]),
+            held: HashMap::from([(Pid(5), held.clone())]),
+            ..FakeWorld::default()
+        };
+        let told = told(
+            world,
+            Options::default(),
+            |_| None,
+            |worker| worker.answer(stranger(5)),
+        );
+        let fact = Input::Host(NOW, HostFact::Table(Box::new(held.clone())));
+        assert_eq!(told.contains(&fact), is_told, "{soft_limit:?}");
+    }
 }
 
 #[test]

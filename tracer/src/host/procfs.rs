@@ -15,8 +15,13 @@ use rustix::{
     io::Errno,
 };
 
+use tracer_common::FdKind;
+
 use super::cgroup;
-use crate::model::{Ancestor, Comm, Nanos, Netns, PARENTS_MAX, Pid, ProcessFact, is_same_start};
+use crate::model::{
+    Ancestor, Comm, Nanos, Netns, PARENTS_MAX, Pid, ProcessFact, TABLE_PATHS_MAX, TableFact,
+    is_same_start,
+};
 
 /// A command line longer than this many bytes is cut, and ends in `…` then. A JVM's class path alone
 /// can be longer than a report is.
@@ -24,6 +29,12 @@ pub const CMDLINE_BYTES_MAX: usize = 4096;
 
 /// The most that is read of any other file of a process; all of them are far shorter.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Descriptors of one process that are looked at at most: so many take a second or so.
+const LINKS_MAX: usize = 262_144;
+
+/// What the kernel appends to the path of a file that has been removed.
+const DELETED: &[u8] = b" (deleted)";
 
 /// How full a process's descriptor table is, and what it may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +196,38 @@ impl Procfs {
         })
     }
 
+    /// What the descriptor table of `pid` holds; `None` where the process is gone or is not ours to look
+    /// at. No file is touched: one may lie on a server that no longer answers.
+    #[must_use]
+    pub fn table_fact(&self, pid: Pid) -> Option<TableFact> {
+        let directory = self.open_process(pid).ok()?;
+        let stat = read_text(&directory, c"stat");
+        let stat = stat.as_deref().and_then(parse_stat);
+        let mut fact = TableFact {
+            pid,
+            start: stat.map(|stat| self.since_boot(stat.start_ticks)),
+            ..TableFact::default()
+        };
+        let mut paths: HashMap<String, u64> = HashMap::new();
+        each_link(&directory, LINKS_MAX, |link| {
+            let kind = kind_of(link);
+            fact.kinds[kind as usize] += 1;
+            if kind == FdKind::File {
+                let path = String::from_utf8_lossy(link.strip_suffix(DELETED).unwrap_or(link));
+                if let Some(count) = paths.get_mut(&*path) {
+                    *count += 1;
+                } else if paths.len() < TABLE_PATHS_MAX {
+                    paths.insert(path.into_owned(), 1);
+                }
+            }
+        })
+        .ok()?;
+        fact.paths = paths.into_iter().collect();
+        fact.paths
+            .sort_unstable_by(|(one, more), (other, fewer)| (fewer, one).cmp(&(more, other)));
+        Some(fact)
+    }
+
     /// Every process that there is, in the order of the directory (ascending).
     pub fn pids(&self) -> io::Result<impl Iterator<Item = Pid> + use<>> {
         Ok(fs::read_dir(&self.root)?
@@ -196,20 +239,11 @@ impl Procfs {
     /// Fails where the process is gone or is not ours to look at.
     pub fn socket_inodes(&self, pid: Pid, mut found: impl FnMut(u32)) -> io::Result<()> {
         let process = self.open_process(pid)?;
-        let descriptors = open_directory(&process, c"fd")?;
-        let mut target = Vec::new();
-        for entry in Dir::read_from(&descriptors)? {
-            // A descriptor may be closed between being listed and being looked at.
-            if let Ok(link) = readlinkat(&descriptors, entry?.file_name(), target) {
-                if let Some(inode) = socket_inode(link.as_bytes()) {
-                    found(inode);
-                }
-                target = link.into_bytes();
-            } else {
-                target = Vec::new();
+        each_link(&process, usize::MAX, |link| {
+            if let Some(inode) = socket_inode(link) {
+                found(inode);
             }
-        }
-        Ok(())
+        })
     }
 
     /// The network namespace of `pid`; `None` where the process is gone or is not ours to look at.
@@ -282,6 +316,40 @@ fn open_directory(process: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd>
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
+}
+
+/// Calls `found` with what each descriptor of a process refers to, at most so many of them.
+fn each_link(process: &OwnedFd, most: usize, mut found: impl FnMut(&[u8])) -> io::Result<()> {
+    let descriptors = open_directory(process, c"fd")?;
+    let mut target = Vec::new();
+    for entry in Dir::read_from(&descriptors)?.take(most) {
+        // A descriptor may be closed between being listed and being looked at.
+        if let Ok(link) = readlinkat(&descriptors, entry?.file_name(), target) {
+            found(link.as_bytes());
+            target = link.into_bytes();
+        } else {
+            target = Vec::new();
+        }
+    }
+    Ok(())
+}
+
+/// The kind of what a descriptor's link names (`proc_pid_fd(5)`). Devices are known by where they lie, and
+/// a pipe that has a name is taken for a file.
+fn kind_of(link: &[u8]) -> FdKind {
+    const MEMORY: &[u8] = b"/dev/shm/";
+    const DEVICES: &[u8] = b"/dev/";
+    if link.starts_with(b"socket:[") {
+        FdKind::Socket
+    } else if link.starts_with(b"pipe:[") {
+        FdKind::Pipe
+    } else if !link.starts_with(b"/") {
+        FdKind::Anonymous
+    } else if link.starts_with(DEVICES) && !link.starts_with(MEMORY) {
+        FdKind::Device
+    } else {
+        FdKind::File
+    }
 }
 
 /// The first `bytes_max` bytes of a process's file.

@@ -190,6 +190,35 @@ fn descriptors_and_limits() {
 }
 
 #[test]
+fn what_a_table_holds() {
+    let tree = fake_process();
+    let descriptors = tree.path().join("4711/fd");
+    for (fd, target) in [
+        (4, "/srv/lib/b.jar"),
+        (5, "/srv/lib/a.jar (deleted)"),
+        (6, "/srv/lib/a.jar"),
+        (7, "anon_inode:[eventpoll]"),
+        (8, "/dev/shm/ring"),
+    ] {
+        symlink(target, descriptors.join(fd.to_string())).unwrap();
+    }
+    let table = procfs(&tree).table_fact(Pid(4711)).unwrap();
+    assert_eq!(table.start, Some(Nanos(123_450_000_000)));
+    let [files, sockets, pipes, devices, anonymous] = table.kinds;
+    assert_eq!((files, sockets, pipes, devices, anonymous), (4, 2, 1, 1, 1));
+    let paths = [
+        ("/srv/lib/a.jar", 2),
+        ("/dev/shm/ring", 1),
+        ("/srv/lib/b.jar", 1),
+    ];
+    assert_eq!(
+        table.paths,
+        paths.map(|(path, count)| (path.to_owned(), count))
+    );
+    assert_eq!(procfs(&tree).table_fact(Pid(1)), None);
+}
+
+#[test]
 fn sockets_namespace_and_processes() {
     let tree = fake_process();
     let procfs = procfs(&tree);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     Ancestor, Frame, Nanos, Netns, Pid, PortRange, ProcessFact, SocketOwner, SocketRow, StackId,
-    is_same_start,
+    TableFact, is_same_start,
 };
 
 /// What the look-ups can ask.
@@ -46,6 +46,9 @@ pub trait World: Send {
 
     /// How full a process's descriptor table is; `None` once it is gone.
     fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable>;
+
+    /// What a process's descriptor table holds; `None` once it is gone.
+    fn table(&mut self, pid: Pid) -> Option<TableFact>;
 
     /// The network namespace that tracer runs in; `None` where /proc does not tell.
     fn own_netns(&self) -> Option<Netns>;
@@ -163,6 +166,10 @@ impl World for ThisHost {
 
     fn descriptor_table(&mut self, pid: Pid) -> Option<DescriptorTable> {
         self.procfs.descriptor_table(pid)
+    }
+
+    fn table(&mut self, pid: Pid) -> Option<TableFact> {
+        self.procfs.table_fact(pid)
     }
 
     fn own_netns(&self) -> Option<Netns> {

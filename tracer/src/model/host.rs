@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use tracer_common::ProcessCounters;
+use tracer_common::{FdKind, ProcessCounters};
 
 use super::{Comm, Cookie, Endpoint, Nanos, Netns, Pid, StackFact, TcpState};
 
@@ -14,6 +14,8 @@ pub enum HostFact {
     Process(Box<ProcessFact>),
     /// How full a process's descriptor table is.
     Descriptors(DescriptorFact),
+    /// What a process's descriptor table holds.
+    Table(Box<TableFact>),
     /// The kernel half's exact counters of a live process.
     Counters {
         /// The process.
@@ -109,6 +111,23 @@ pub struct DescriptorFact {
     pub soft_limit: Option<u64>,
     /// The hard limit; `None` is unlimited.
     pub hard_limit: Option<u64>,
+}
+
+/// How many paths a [`TableFact`] tells at most.
+pub const TABLE_PATHS_MAX: usize = 4_096;
+
+/// What a process's descriptor table holds, as /proc names it: also what was there before anybody
+/// watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableFact {
+    /// The process.
+    pub pid: Pid,
+    /// When it started, where that was read together with the rest.
+    pub start: Option<Nanos>,
+    /// How many descriptors of each kind, in the order of [`FdKind::ALL`].
+    pub kinds: [u64; FdKind::COUNT],
+    /// How many descriptors of each file, by its path, the most first; at most [`TABLE_PATHS_MAX`].
+    pub paths: Vec<(String, u64)>,
 }
 
 /// A socket as `sock_diag` lists it.

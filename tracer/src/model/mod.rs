@@ -19,7 +19,7 @@ pub use event::{
 };
 pub use host::{
     Ancestor, DescriptorFact, HostFact, ListingChange, PARENTS_MAX, PortRange, ProcessFact,
-    SocketOwner, SocketRow, TimeWaitListing, is_same_start,
+    SocketOwner, SocketRow, TABLE_PATHS_MAX, TableFact, TimeWaitListing, is_same_start,
 };
 pub use ids::{Comm, Cookie, Nanos, Netns, Pid, SockId, StackId, Tid};
 pub use input::{HookState, Input, Losses, Selection, Session};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Cookie, DescriptorFact, Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid,
-    PortRange, ProcessFact, SockId, SocketOwner, SocketRow, StackFact, StackId, TcpAction,
-    TcpEvent, TcpState, TimeWaitListing,
+    PortRange, ProcessFact, SockId, SocketOwner, SocketRow, StackFact, StackId, TableFact,
+    TcpAction, TcpEvent, TcpState, TimeWaitListing,
 };
 
 /// Processes remembered: as many as the kernel half counts for. Each takes about a kilobyte.
@@ -44,6 +44,7 @@ struct Known {
     fact: Option<(Nanos, Box<ProcessFact>)>,
     counters: Option<(Nanos, HostFact)>,
     descriptors: Option<(Nanos, DescriptorFact)>,
+    table: Option<(Nanos, Box<TableFact>)>,
     stacks: BTreeMap<StackId, (Nanos, Box<StackFact>)>,
     exit: Option<Event>,
 }
@@ -78,6 +79,7 @@ impl Baseline {
                 known
                     .descriptors
                     .map(|(at, table)| (at, HostFact::Descriptors(table))),
+                known.table.map(|(at, table)| (at, HostFact::Table(table))),
             ];
             let stacks = known.stacks.into_values();
             let stacks = stacks.map(|(at, stack)| (at, HostFact::Stack(stack)));
@@ -195,6 +197,11 @@ impl Baseline {
             HostFact::Descriptors(table) => {
                 if let Some(known) = self.known(table.pid) {
                     known.descriptors = Some((at, *table));
+                }
+            }
+            HostFact::Table(table) => {
+                if let Some(known) = self.known(table.pid) {
+                    known.table = Some((at, table.clone()));
                 }
             }
             HostFact::Counters { pid, .. } => {

@@ -13,8 +13,8 @@ use super::{
 use crate::model::{
     Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FRAMES_MAX, FdAction,
     FdEvent, Frame, HostFact, Input, Nanos, Netns, Path, PathForm, Pid, PortRange, ProcessFact,
-    ProcessSeen, SockId, SocketOwner, SocketRow, StackFact, StackId, TcpAction, TcpEvent, TcpState,
-    Tid, TimeWaitListing, UserStack,
+    ProcessSeen, SockId, SocketOwner, SocketRow, StackFact, StackId, TABLE_PATHS_MAX, TableFact,
+    TcpAction, TcpEvent, TcpState, Tid, TimeWaitListing, UserStack,
 };
 
 /// Processes, and listed sockets, that a trace can make us remember: far beyond what a host has,
@@ -84,6 +84,7 @@ impl Decoder {
             }
             RowKind::HostProcess => HostFact::Process(Box::new(process(row)?)),
             RowKind::HostDescriptors => HostFact::Descriptors(descriptors(row)?),
+            RowKind::HostTable => HostFact::Table(Box::new(table(row)?)),
             RowKind::HostCounters => self.counters(row, [0; COUNTERS])?,
             RowKind::HostCountersChanged => {
                 let told = self.counters.get(&Pid(pid(row)?)).copied();
@@ -106,6 +107,7 @@ impl Decoder {
             | RowKind::Parent
             | RowKind::Frame
             | RowKind::FrameUnnamed
+            | RowKind::Held
             | RowKind::TimeWaitSocket
             | RowKind::TimeWaitSocketGone => {
                 return Err("it is an item of nothing");
@@ -374,6 +376,33 @@ fn descriptors(row: Row<'_>) -> Result<DescriptorFact, &'static str> {
         soft_limit: batch.fd_limit.get(r),
         hard_limit: batch.fd_hard_limit.get(r),
     })
+}
+
+fn table(row: Row<'_>) -> Result<TableFact, &'static str> {
+    let mut table = TableFact {
+        pid: Pid(pid(row)?),
+        start: row.batch.start.get(row.at).map(Nanos),
+        ..TableFact::default()
+    };
+    for item in row.items() {
+        // What a newer version may have added is of no use here.
+        if item.batch.kind.get(item.at) != Some(RowKind::Held) {
+            continue;
+        }
+        let count = item.batch.value.get(item.at);
+        let count = count.ok_or("an item has no value")?;
+        if count > COUNTED_MAX {
+            return Err("no counter comes so far");
+        }
+        if let Some(kind) = item.batch.fd_kind.get(item.at) {
+            table.kinds[kind as usize] = count;
+        } else if let Some(path) = item.batch.path.get(item.at)
+            && table.paths.len() < TABLE_PATHS_MAX
+        {
+            table.paths.push((path.to_owned(), count));
+        }
+    }
+    Ok(table)
 }
 
 /// What a row tells of the stack that its thread acted with.

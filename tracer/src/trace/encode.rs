@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr};
 
-use tracer_common::{ProcessCounters, Role};
+use tracer_common::{FdKind, ProcessCounters, Role};
 
 use super::{
     columns::{Building, Rows},
@@ -12,7 +12,7 @@ use super::{
 use crate::model::{
     DescriptorFact, Endpoint, Event, EventBody, FdEvent, HostFact, Input, ListingChange, Losses,
     Nanos, Netns, Pid, PortRange, ProcessFact, ProcessSeen, SocketOwner, SocketRow, StackFact,
-    TcpEvent, TimeWaitListing, UserStack,
+    TableFact, TcpEvent, TimeWaitListing, UserStack,
 };
 
 /// Processes whose last counters are remembered, so that only what changed is written. As many as
@@ -165,6 +165,7 @@ impl Encoder {
         match fact {
             HostFact::Process(process) => self.process(at, process),
             HostFact::Descriptors(table) => self.descriptors(at, table),
+            HostFact::Table(table) => self.table(at, table),
             HostFact::Counters { pid, counters } => self.counters(at, *pid, counters),
             HostFact::SocketBefore(socket) => self.socket_before(at, socket),
             HostFact::TimeWait(listing) => self.time_wait(at, listing),
@@ -209,6 +210,25 @@ impl Encoder {
         rows.fds_net.set_opt(row, table.net);
         rows.fd_limit.set_opt(row, table.soft_limit);
         rows.fd_hard_limit.set_opt(row, table.hard_limit);
+    }
+
+    fn table(&mut self, at: u64, table: &TableFact) {
+        let rows = &mut self.rows;
+        let row = rows.begin(RowKind::HostTable, at);
+        rows.pid.set(row, table.pid.0);
+        rows.start.set_opt(row, table.start.map(|start| start.0));
+        let kinds = FdKind::ALL.into_iter().zip(table.kinds);
+        for (kind, count) in kinds.filter(|(_, count)| *count > 0) {
+            let row = rows.begin(RowKind::Held, at);
+            rows.fd_kind.set(row, kind);
+            rows.value.set(row, count);
+        }
+        for (path, count) in &table.paths {
+            let row = rows.begin(RowKind::Held, at);
+            rows.path.set(row, path);
+            rows.value.set(row, *count);
+        }
+        set_items(rows, row);
     }
 
     fn counters(&mut self, at: u64, pid: Pid, counters: &ProcessCounters) {

@@ -68,10 +68,14 @@ pub(super) enum RowKind {
     Frame,
     /// As [`Self::Frame`], where the function is not known.
     FrameUnnamed,
+    /// [`crate::model::HostFact::Table`], what it holds as items.
+    HostTable,
+    /// An item: so many descriptors of a kind, or of one file.
+    Held,
 }
 
 impl RowKind {
-    const OTHERS: [Self; 18] = [
+    const OTHERS: [Self; 20] = [
         Self::Tick,
         Self::Losses,
         Self::LossesChanged,
@@ -90,6 +94,8 @@ impl RowKind {
         Self::HostStack,
         Self::Frame,
         Self::FrameUnnamed,
+        Self::HostTable,
+        Self::Held,
     ];
 
     const fn name(self) -> &'static str {
@@ -109,6 +115,8 @@ impl RowKind {
             Self::HostStack => "host_stack",
             Self::Frame => "frame",
             Self::FrameUnnamed => "frame_unnamed",
+            Self::HostTable => "host_table",
+            Self::Held => "held",
             Self::Counter => "counter",
             Self::Parent => "parent",
             Self::TimeWaitSocket => "time_wait_socket",

@@ -110,6 +110,7 @@ impl Narrow {
         let wanted = match &mut fact {
             HostFact::Process(process) => self.wants_pid(process.pid),
             HostFact::Descriptors(table) => self.wants_pid(table.pid),
+            HostFact::Table(table) => self.wants_pid(table.pid),
             HostFact::Stack(stack) => self.wants_pid(stack.pid),
             HostFact::Counters { pid, counters } => {
                 self.forget_connections(&mut counters.connects, &mut counters.accepts);

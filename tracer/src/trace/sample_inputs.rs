@@ -9,8 +9,8 @@ use super::names::{COUNTERS, LOSSES, counters_from_array, losses_from_array};
 use crate::model::{
     Ancestor, Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, Frame,
     HostFact, Input, Nanos, Netns, PARENTS_MAX, Path, PathForm, Pid, PortRange, ProcessFact,
-    ProcessSeen, SockId, SocketOwner, SocketRow, StackFact, StackId, TcpAction, TcpEvent, TcpState,
-    Tid, TimeWaitListing, UserStack,
+    ProcessSeen, SockId, SocketOwner, SocketRow, StackFact, StackId, TableFact, TcpAction,
+    TcpEvent, TcpState, Tid, TimeWaitListing, UserStack,
 };
 
 fn select<T: Clone + std::fmt::Debug + 'static>(from: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -247,6 +247,20 @@ fn fact() -> impl Strategy<Value = HostFact> {
                 hard_limit,
             })
         });
+    let held = (text(), 1..9_u64);
+    let table = (
+        (any::<u32>(), prop::option::of(nanos())),
+        prop::array::uniform(0..9_u64),
+        prop::collection::vec(held, 0..4),
+    )
+        .prop_map(|((pid, start), kinds, paths)| {
+            HostFact::Table(Box::new(TableFact {
+                pid: Pid(pid),
+                start,
+                kinds,
+                paths,
+            }))
+        });
     let counters = (0..3_u32, counters()).prop_map(|(pid, counters)| HostFact::Counters {
         pid: Pid(pid),
         counters,
@@ -291,6 +305,7 @@ fn fact() -> impl Strategy<Value = HostFact> {
         process(),
         stack,
         descriptors,
+        table,
         counters,
         socket_before,
         time_wait,

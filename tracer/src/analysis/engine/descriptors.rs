@@ -1,15 +1,17 @@
 //! What events and facts about descriptors mean for their process; never judges it.
 
+use std::collections::BTreeMap;
+
 use tracer_common::{FdKind, FdSource, ProcessCounters};
 
-use crate::model::{DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid};
+use crate::model::{DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid, TableFact};
 
 use super::super::{
-    descriptors::{Level, OpenedFile},
+    descriptors::{Content, Level, OpenedFile},
     fd_exhaustion::{ENFILE, Refusal},
     limits,
     pattern::PatternId,
-    process::ProcessKey,
+    process::{Process, ProcessKey},
     stacks::Stack,
 };
 use super::Engine;
@@ -152,6 +154,33 @@ impl Engine {
             if process.descriptors.becomes_busy() {
                 self.busy.insert(key);
             }
+        }
+    }
+
+    pub(super) fn learn_table(&mut self, fact: &TableFact, at: Nanos) {
+        let Some(key) = self.processes.live(fact.pid, fact.start, at) else {
+            return;
+        };
+        let wants = |process: &Process| process.descriptors.wants_table();
+        if !self.processes.get(key).is_some_and(wants) {
+            return;
+        }
+        let mut files = BTreeMap::new();
+        for (path, count) in &fact.paths {
+            if let Some(pattern) = self.pattern(path) {
+                *files.entry(pattern).or_default() += count;
+            }
+        }
+        let kinds = FdKind::ALL.into_iter().zip(fact.kinds);
+        let content = Content {
+            kinds: kinds
+                .filter(|(_, count)| *count > 0)
+                .map(|(kind, count)| (kind.name(), count))
+                .collect(),
+            top_dirs: self.patterns.summary(&files),
+        };
+        if let Some(process) = self.processes.get_mut(key) {
+            process.descriptors.learn_table(&content);
         }
     }
 

@@ -7,7 +7,9 @@ use crate::{
         report::{BurstBefore, PeerCount, ThreadCount, UnreachedPeer},
         timeline::{NETNS, Timeline, Who, endpoint, exhaustion, instant, who},
     },
-    model::{Cookie, HostFact, Nanos, Pid, PortRange, SocketOwner, SocketRow, TcpState, Tid},
+    model::{
+        Cookie, HostFact, Nanos, Pid, PortRange, SocketOwner, SocketRow, TableFact, TcpState, Tid,
+    },
 };
 
 const LOADER: Who = who(2_000, 2_048, "http-nio-8080-e");
@@ -27,6 +29,32 @@ fn tomcat(open: u64) -> Timeline {
     t.read_counters(2_000);
     t.look_at_descriptors(2_000, open, 4_096);
     t
+}
+
+fn holds(jars: u64, sockets: u64) -> HostFact {
+    HostFact::Table(Box::new(TableFact {
+        pid: Pid(2_000),
+        start: None,
+        kinds: [jars, sockets, 0, 0, 0],
+        paths: vec![("/srv/app/WEB-INF/lib/lib1.jar".to_owned(), jars)],
+    }))
+}
+
+#[test]
+fn what_filled_it_before_anybody_watched_is_told_by_a_look_at_it() {
+    let mut t = tomcat(4_096);
+    t.at(6.0).refuse(POOL, FdSource::Socket);
+    t.fact(holds(3_000, 1_000)).at(7.0);
+    let jars = [("/srv/app/WEB-INF/lib/lib1.jar".to_owned(), 3_000)];
+    let kinds = [("file", 3_000), ("socket", 1_000)];
+    let told = t.only("fd_exhaustion");
+    assert_eq!(exhaustion(&told).top_dirs, jars);
+    assert_eq!(exhaustion(&told).kinds, kinds.into());
+    // What is left when there is room again did not fill it.
+    t.fact(holds(100, 1_000)).at(8.0);
+    let told = t.only("fd_exhaustion");
+    assert_eq!(exhaustion(&told).top_dirs, jars);
+    assert_eq!(exhaustion(&told).kinds, kinds.into());
 }
 
 /// ```text

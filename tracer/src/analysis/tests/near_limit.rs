@@ -4,7 +4,7 @@ use tracer_common::{FdKind, FdSource};
 
 use crate::{
     analysis::timeline::{Timeline, Who, instant, near_limit, who},
-    model::{Nanos, Pid},
+    model::{HostFact, Nanos, Pid, TableFact},
 };
 
 const SERVER: Who = who(2_000, 2_001, "server");
@@ -53,6 +53,37 @@ fn it_tells_what_is_left_and_of_what_the_table_is_full() {
         [("/var/lib/db/*.sst".to_owned(), 20)],
         "up to the one that came too near"
     );
+}
+
+#[test]
+fn what_it_held_before_anybody_watched_is_told_by_a_look_at_it() {
+    let mut t = server(780, 1_000);
+    t.at(5.0)
+        .open_many(SERVER, 60, 1.0, "/var/lib/db/{}.sst")
+        .at(6.0);
+    let table = |kinds, path: &str| {
+        HostFact::Table(Box::new(TableFact {
+            pid: Pid(2_000),
+            start: None,
+            kinds,
+            paths: vec![(path.to_owned(), 700)],
+        }))
+    };
+    t.fact(table([760, 70, 0, 0, 10], "/srv/app/lib/a.jar"))
+        .at(7.0);
+    let verdict = t.verdict();
+    let told = near_limit(&verdict);
+    assert_eq!(told.top_dirs, [("/srv/app/lib/a.jar".to_owned(), 700)]);
+    let kinds = [("anonymous", 10), ("file", 760), ("socket", 70)];
+    assert_eq!(told.kinds, kinds.into());
+    for _ in 0..500 {
+        t.count_close(2_000, FdKind::File);
+    }
+    t.read_counters(2_000).at(9.0);
+    t.fact(table([260, 70, 0, 0, 10], "/etc/passwd")).at(10.0);
+    let verdict = t.verdict();
+    assert!(!verdict.ongoing);
+    assert_eq!(near_limit(&verdict).kinds, kinds.into(), "what filled it");
 }
 
 #[test]

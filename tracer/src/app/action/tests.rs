@@ -43,6 +43,7 @@ pub(in crate::app) fn verdict(id: u64) -> Verdict {
             fds_peak: 900,
             fd_limit: 1000,
             room: 100,
+            kinds: std::collections::BTreeMap::new(),
             top_dirs: Vec::new(),
             top_peers: Vec::new(),
         }),

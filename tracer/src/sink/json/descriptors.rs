@@ -32,6 +32,7 @@ pub(in crate::sink) struct FdNearLimitFields<'a> {
     fds_peak: u64,
     fd_limit: u64,
     room: u64,
+    kinds: &'a BTreeMap<&'static str, u64>,
     top_dirs: Vec<PatternObject<'a>>,
     top_peers: Vec<PeerObject>,
 }
@@ -124,6 +125,7 @@ pub(super) fn fd_near_limit(found: &FdNearLimit) -> FindingFields<'_> {
         fds_peak: found.fds_peak,
         fd_limit: found.fd_limit,
         room: found.room,
+        kinds: &found.kinds,
         top_dirs: patterns(&found.top_dirs),
         top_peers: peers(&found.top_peers),
     })

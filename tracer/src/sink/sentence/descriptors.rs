@@ -1,6 +1,6 @@
 //! The sentences about descriptors; never a number that the verdict does not hold.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use tracer_common::Role;
 
@@ -88,7 +88,7 @@ pub(super) fn fd_near_limit(session: &Session, verdict: &Verdict, found: &FdNear
         "has {} of {} descriptors open, {} left (at the peak {})",
         found.fds_now, found.fd_limit, found.room, found.fds_peak
     );
-    content(&mut text, "; held ", &found.top_peers, &found.top_dirs);
+    table(&mut text, &found.kinds, &found.top_peers, &found.top_dirs);
     duration(&mut text, session, verdict);
     text
 }
@@ -154,7 +154,7 @@ pub(super) fn fd_exhaustion(session: &Session, verdict: &Verdict, found: &FdExha
     if !found.unreached_peers.is_empty() {
         text.push_str(" could no longer be connected to");
     }
-    content(&mut text, "; held ", &found.top_peers, &found.top_dirs);
+    table(&mut text, &found.kinds, &found.top_peers, &found.top_dirs);
     match found.recovered {
         Some(recovered) => {
             let _ = write!(text, "; recovered at {} UTC", at(recovered));
@@ -182,7 +182,11 @@ pub(super) fn fd_exhaustion_since(
 pub(super) fn fd_leak(session: &Session, verdict: &Verdict, found: &FdLeak) -> String {
     let mut text = "holds more and more descriptors: ".to_owned();
     text.push_str(&fd_leak_since(session, verdict, found));
-    content(&mut text, "; gained ", &found.top_peers, &found.top_dirs);
+    content(
+        &mut text,
+        "; gained ",
+        named(&found.top_peers, &found.top_dirs),
+    );
     duration(&mut text, session, verdict);
     text
 }
@@ -201,7 +205,7 @@ pub(super) fn close_wait_leak(
         let at = time_of_day(session, oldest, verdict.last_seen);
         let _ = write!(text, ", the oldest since {at} UTC");
     }
-    content(&mut text, ": ", &found.top_peers, &[]);
+    content(&mut text, ": ", named(&found.top_peers, &[]));
     let threads = found.threads.len() as u64;
     if threads > 1 {
         let _ = write!(text, "; opened by {}", counted(threads, "thread"));
@@ -238,13 +242,41 @@ fn calls(found: &FdExhaustion) -> String {
     format!("{} failed", told.join(", "))
 }
 
-/// Appends what fills a table, or more and more of it.
-fn content(text: &mut String, says: &str, peers: &[PeerCount], patterns: &[(String, u64)]) {
+/// Appends what fills a table: also the kinds that no row of peers and paths tells of.
+fn table(
+    text: &mut String,
+    kinds: &BTreeMap<&'static str, u64>,
+    peers: &[PeerCount],
+    patterns: &[(String, u64)],
+) {
+    let connected = peers.iter().map(|peer| peer.count).sum();
+    let mut rows = named(peers, patterns);
+    for (kind, count) in kinds {
+        let (count, what) = match *kind {
+            "socket" => (count.saturating_sub(connected), "other sockets"),
+            "pipe" => (*count, "pipes"),
+            "device" => (*count, "devices"),
+            "anonymous" => (*count, "epoll, eventfd and the like"),
+            _ => continue,
+        };
+        if count > 0 {
+            rows.push((count, what.to_owned()));
+        }
+    }
+    content(text, "; held ", rows);
+}
+
+/// What peers and paths tell of.
+fn named(peers: &[PeerCount], patterns: &[(String, u64)]) -> Vec<(u64, String)> {
     let peers = peers.iter().map(|peer| (peer.count, whom(peer)));
     let patterns = patterns
         .iter()
         .map(|(pattern, count)| (*count, Escaped(pattern).to_string()));
-    let mut rows: Vec<_> = peers.chain(patterns).collect();
+    peers.chain(patterns).collect()
+}
+
+/// Appends what fills a table, or more and more of it.
+fn content(text: &mut String, says: &str, mut rows: Vec<(u64, String)>) {
     // The sort is stable, so as many of each stay in order.
     rows.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     for (index, (count, what)) in rows.iter().take(LISTED).enumerate() {

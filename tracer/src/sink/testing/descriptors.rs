@@ -23,6 +23,7 @@ pub(in crate::sink) fn fd_near_limit() -> Verdict {
             fds_peak: 3_868,
             fd_limit: 4_096,
             room: 784,
+            kinds: BTreeMap::from([("anonymous", 40), ("file", 31), ("socket", 3_241)]),
             top_dirs: vec![("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into(), 12)],
             top_peers: table_peers(),
         }),
