@@ -1,6 +1,7 @@
 //! What was recorded says the same as the live watch did, and stays whatever ends the recording.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Test> {
             verdict_dump,
         ),
         Test::new("recordings::a_dump_can_be_asked_for", asked_dump),
+        Test::new("recordings::a_signal_makes_a_dump", signalled_dump),
     ]
 }
 
@@ -263,6 +265,8 @@ struct Flown {
     at_verdict: PathBuf,
     /// Made by `tracer dump`.
     asked: PathBuf,
+    /// Made at SIGUSR1.
+    signalled: PathBuf,
 }
 
 static FLOWN: Shared<Flown> = Shared::new(|log| {
@@ -274,30 +278,42 @@ static FLOWN: Shared<Flown> = Shared::new(|log| {
         file.display()
     );
     let (tracer, _server, pid) = flap(log, &words)?;
-    wait_for("a dump", || {
-        Ok(log
-            .text()
-            .contains("dumped the minutes before")
-            .then_some(()))
-    })?;
-    let mut dumps: Vec<_> = fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    ensure!(dumps.len() == 1, "not one dump: {dumps:?}");
+    let until_dumps = |count: usize| {
+        let told = || log.text().matches("dumped the minutes before").count();
+        wait_for("a dump", || Ok((told() >= count).then_some(())))
+    };
+    let dumps = || {
+        let files = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
+        files.collect::<Result<BTreeSet<PathBuf>>>()
+    };
+    until_dumps(1)?;
+    let at_verdict = only(dumps()?)?;
     let output = Command::new(crate::programs::tracer())
         .args(["dump", "--control", control])
         .output()?;
     ensure!(output.status.success(), "tracer dump failed: {output:?}");
-    let asked = String::from_utf8(output.stdout)?.trim_end().into();
+    let asked = PathBuf::from(String::from_utf8(output.stdout)?.trim_end());
+    tracer.signal(Signal::USR1)?;
+    until_dumps(3)?;
+    let mut others = dumps()?;
+    others.retain(|dump| *dump != at_verdict && *dump != asked);
+    let signalled = only(others)?;
     tracer.signal(Signal::KILL)?;
     Ok(Flown {
         run: tracer.end()?,
         file,
         pid,
-        at_verdict: dumps.remove(0),
+        at_verdict,
         asked,
+        signalled,
     })
 });
+
+/// The only one of these files.
+fn only(mut files: BTreeSet<PathBuf>) -> Result<PathBuf> {
+    ensure!(files.len() <= 1, "more than one dump: {files:?}");
+    files.pop_first().context("there is no dump")
+}
 
 fn killed() -> Result<(), Failed> {
     let flown = FLOWN.get()?;
@@ -337,4 +353,9 @@ fn verdict_dump() -> Result<(), Failed> {
 fn asked_dump() -> Result<(), Failed> {
     let flown = FLOWN.get()?;
     dumped(flown, &flown.asked)
+}
+
+fn signalled_dump() -> Result<(), Failed> {
+    let flown = FLOWN.get()?;
+    dumped(flown, &flown.signalled)
 }
