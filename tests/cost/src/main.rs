@@ -1,11 +1,14 @@
 //! Measures, in a guest whose clock counts instructions, what watchers add to a connection and to an
-//! open and close, and what tracer's memory grows to, and prints a JSON object a line; it never judges
+//! open and close, what tracer takes while nothing happens, and what its memory grows to, and prints a JSON object a line; it never judges
 //! that.
 //!
 //! The guest has one processor, so what a watcher does in the kernel and in its own process delays the
 //! workload alike: the time that passes is the whole cost.
 
 mod floor;
+mod idle;
+mod memory;
+mod ready;
 mod soak;
 mod watcher;
 mod workload;
@@ -44,6 +47,12 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Measure what a watch takes to begin, and while nothing happens.
+    Idle {
+        /// The program.
+        #[arg(long, value_name = "PROGRAM")]
+        tracer: PathBuf,
+    },
     /// Measure what the service grows to while processes and peers come and go.
     Soak {
         /// The program.
@@ -76,6 +85,7 @@ fn main() -> Result<()> {
             count,
             only,
         } => all(&Watcher::all(&floor, &tracer)?, count, only.as_deref()),
+        Command::Idle { tracer } => idle::run(&tracer),
         Command::Soak {
             tracer,
             rounds,

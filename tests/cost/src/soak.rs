@@ -22,6 +22,8 @@ use nix::{
 };
 use serde_json::json;
 
+use crate::{memory, ready};
+
 /// Where something listens.
 const PORT: u16 = 2181;
 
@@ -33,8 +35,6 @@ const FIRST_CLOSED: u32 = 10_000;
 const CONNECTS: u32 = 1;
 const FAILURES: u32 = 1;
 const OPENS: u32 = 2;
-
-const READY: &str = "/tmp/soak-ready";
 
 /// Starts the service, has so many processes come and go in each round, and prints after each what its
 /// process takes.
@@ -54,7 +54,7 @@ pub fn run(tracer: &Path, rounds: u32, processes: u32) -> Result<()> {
         thread::sleep(Duration::from_secs(5));
         let ended = service.try_wait()?;
         ensure!(ended.is_none(), "the service ended: {ended:?}");
-        let kib = resident_kib(service.id())?;
+        let kib = memory::kib(service.id(), "VmRSS")?;
         println!(
             "{}",
             json!({ "round": round, "processes": started, "rss_kib": kib })
@@ -71,15 +71,9 @@ fn start(tracer: &Path) -> Result<Child> {
     let mut command = Command::new(tracer);
     command.args(["serve", "--metrics", "127.0.0.1:9740", "--quiet"]);
     command.args(["--dump-dir", "/tmp/soak-dumps", "--flight-size", "4M"]);
-    command.args(["--on", "fd_leak", "--ready-file", READY]);
+    command.args(["--on", "fd_leak"]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut service = command.spawn().context("cannot start tracer")?;
-    while !Path::new(READY).exists() {
-        let ended = service.try_wait()?;
-        ensure!(ended.is_none(), "tracer ended: {ended:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(service)
+    ready::start(&mut command)?.context("there is no such program")
 }
 
 /// A process with a name, a folder and peers that others do not have. It ends before this returns.
@@ -123,12 +117,4 @@ fn act(number: u32) -> Result<()> {
     }
     fs::remove_dir_all(folder)?;
     Ok(())
-}
-
-/// Memory of a process that is in use (`VmRSS` of proc(5)), in KiB.
-fn resident_kib(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("no VmRSS")?.parse()?)
 }

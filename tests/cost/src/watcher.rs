@@ -4,6 +4,7 @@
 use std::{
     env,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -16,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::workload::PORT;
+use crate::{ready, workload::PORT};
 
 /// A port that nobody uses.
 const OTHER_PORT: u16 = 9;
@@ -27,6 +28,9 @@ const OTHER_PID: &str = "999999";
 /// How long a watcher that does not tell when it is ready is given. With a clock that counts
 /// instructions that is a fixed amount of work, and more than any of them needs.
 const UNTIL_READY: Duration = Duration::from_secs(5);
+
+/// Where what a watcher prints goes.
+const OUTPUT: &str = "/tmp/cost-output";
 
 /// tracer with a collector that is stopped as soon as it watches: what its hooks cost, alone.
 const STOPPED: &str = "tracer, in the kernel";
@@ -153,37 +157,38 @@ impl Watcher {
     pub fn start(&self) -> Result<Option<Running>> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
-        let ready = self.name.starts_with("tracer").then(|| {
-            let path = PathBuf::from("/tmp/cost-ready");
-            command.arg("--ready-file").arg(&path);
-            path
-        });
         // As a reader that keeps up: what is printed costs its printing, not its showing.
-        let output = File::create("/tmp/cost-output")?;
+        let output = File::create(OUTPUT)?;
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
-        let child = match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            child => child.with_context(|| format!("cannot start {}", self.name))?,
-        };
-        let mut running = Running { child };
-        match ready {
-            Some(path) => {
-                while !path.exists() {
-                    running.must_live()?;
-                    thread::sleep(Duration::from_millis(10));
+        let child = if self.name.starts_with("tracer") {
+            ready::start(&mut command).with_context(said)?
+        } else {
+            match command.spawn() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                child => {
+                    thread::sleep(UNTIL_READY);
+                    Some(child.with_context(|| format!("cannot start {}", self.name))?)
                 }
             }
-            None => thread::sleep(UNTIL_READY),
-        }
+        };
+        let Some(child) = child else {
+            return Ok(None);
+        };
+        let mut running = Running { child };
         running.must_live()?;
         if self.name == STOPPED {
             running.signal(Signal::SIGSTOP)?;
         }
         Ok(Some(running))
     }
+}
+
+/// What a watcher has printed.
+fn said() -> String {
+    fs::read_to_string(OUTPUT).unwrap_or_default()
 }
 
 /// A watcher that watches.
@@ -194,11 +199,7 @@ pub struct Running {
 impl Running {
     fn must_live(&mut self) -> Result<()> {
         let ended = self.child.try_wait()?;
-        ensure!(
-            ended.is_none(),
-            "a watcher ended: {}",
-            fs::read_to_string("/tmp/cost-output").unwrap_or_default()
-        );
+        ensure!(ended.is_none(), "a watcher ended: {}", said());
         Ok(())
     }
 

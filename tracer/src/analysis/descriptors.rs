@@ -8,6 +8,7 @@ use tracer_common::{FdSource, ProcessCounters};
 use crate::model::{Comm, DescriptorFact, FdAction, FdEvent, Nanos, Tid};
 
 use super::{
+    content::Content,
     fd_burst,
     fd_exhaustion::{Exhaustion, Refusal, Refusals},
     fd_leak::Growth,
@@ -90,24 +91,6 @@ impl Burst {
         } else if self.threads.len() < limits::THREADS_PER_BURST {
             self.threads.push((file.tid, file.thread, 1));
         }
-    }
-}
-
-/// What fills a table, as a look at /proc has told it.
-#[derive(Debug)]
-pub(super) struct Content {
-    /// Descriptors by kind.
-    pub(super) kinds: BTreeMap<&'static str, u64>,
-    /// Files by pattern, the most frequent first.
-    pub(super) top_dirs: Vec<(String, u64)>,
-}
-
-impl Content {
-    /// How many descriptors there were.
-    pub(super) fn descriptors(&self) -> u64 {
-        self.kinds
-            .values()
-            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -293,9 +276,8 @@ impl Descriptors {
         if let Some(near) = &mut self.near {
             near.learn_table(table);
         }
-        if let Some(refusals) = &mut self.refusals
-            && let Some(exhaustion) = &mut refusals.current
-        {
+        let refusals = self.refusals.as_mut();
+        if let Some(exhaustion) = refusals.and_then(|refusals| refusals.current.as_mut()) {
             exhaustion.learn_table(table);
         }
     }

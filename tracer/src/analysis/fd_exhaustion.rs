@@ -8,7 +8,8 @@ use tracer_common::{FdKind, FdSource, ProcessCounters};
 use crate::model::{Comm, Nanos, Tid};
 
 use super::{
-    descriptors::{Burst, Content, Descriptors, Level},
+    content::Content,
+    descriptors::{Burst, Descriptors, Level},
     limits,
     pattern::{PatternId, Patterns},
     peers::Peers,

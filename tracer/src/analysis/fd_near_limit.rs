@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::Nanos;
 
 use super::{
-    descriptors::{Content, Level},
+    content::Content,
+    descriptors::Level,
     pattern::{PatternId, Patterns},
     report::{FdNearLimit, PeerCount},
     thresholds::Thresholds,

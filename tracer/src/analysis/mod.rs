@@ -11,6 +11,7 @@ mod close_wait;
 pub mod compare;
 mod connection;
 mod connections;
+mod content;
 mod descriptors;
 mod ended;
 mod engine;

@@ -6,6 +6,7 @@ mod engine;
 mod figure;
 mod flight;
 mod guest;
+mod idle;
 mod load;
 mod replay;
 mod soak;
@@ -53,6 +54,8 @@ enum Part {
     Replay,
     /// The memory of the flight recorder.
     Flight,
+    /// What a watch takes in a guest to begin, and while nothing happens.
+    Idle,
     /// What the service's memory grows to in a guest where processes come and go.
     Soak,
 }
@@ -65,6 +68,7 @@ impl Part {
             Self::TraceSize => trace_size::measure(inputs),
             Self::Replay => replay::measure(inputs),
             Self::Flight => flight::measure(),
+            Self::Idle => idle::measure(),
             Self::Soak => soak::measure(),
         }
     }

@@ -7,7 +7,8 @@ use tracer_common::{FdKind, FdSource, ProcessCounters};
 use crate::model::{DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid, TableFact};
 
 use super::super::{
-    descriptors::{Content, Level, OpenedFile},
+    content::Content,
+    descriptors::{Level, OpenedFile},
     fd_exhaustion::{ENFILE, Refusal},
     limits,
     pattern::PatternId,
@@ -171,14 +172,7 @@ impl Engine {
                 *files.entry(pattern).or_default() += count;
             }
         }
-        let kinds = FdKind::ALL.into_iter().zip(fact.kinds);
-        let content = Content {
-            kinds: kinds
-                .filter(|(_, count)| *count > 0)
-                .map(|(kind, count)| (kind.name(), count))
-                .collect(),
-            top_dirs: self.patterns.summary(&files),
-        };
+        let content = Content::new(fact.kinds, self.patterns.summary(&files));
         if let Some(process) = self.processes.get_mut(key) {
             process.descriptors.learn_table(&content);
         }

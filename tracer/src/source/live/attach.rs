@@ -1,13 +1,23 @@
 //! Loads the BPF object and attaches its programs, by probing what the kernel accepts rather than by
 //! its version. Never gives up a hook silently: each is told with how it is attached or why not.
 
-use std::{fmt, fs, io, os::fd::AsFd, os::fd::AsRawFd, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
+    path::Path,
+};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, MapError},
     programs::{
-        Program, ProgramError, ProgramType, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+        Program, ProgramError, ProgramFd, ProgramType, RawTracePoint, RawTracePointRunOptions,
+        TestRun as _,
     },
     sys::{BpfHelper, is_helper_supported},
 };
@@ -127,18 +137,33 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// A program that is attached.
 pub(super) struct AttachedProgram {
-    fd: aya::programs::ProgramFd,
+    /// What the kernel tells of it (`/proc/PID/fdinfo`), open since it is read twice a second; nothing
+    /// where there is no /proc.
+    info: Option<File>,
+    /// Keeps the program, and so its numbers, beyond its detaching.
+    _fd: ProgramFd,
 }
 
 impl AttachedProgram {
+    fn new(fd: ProgramFd) -> Self {
+        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        Self {
+            info: File::open(path).ok(),
+            _fd: fd,
+        }
+    }
+
     /// Runs that the kernel skipped because the program was interrupted by itself on the same CPU;
     /// 0 where the kernel does not tell (before 5.12).
     pub(super) fn skipped_runs(&self) -> u64 {
-        let path = format!("/proc/self/fdinfo/{}", self.fd.as_fd().as_raw_fd());
-        let Ok(info) = fs::read_to_string(path) else {
-            return 0;
-        };
-        info.lines()
+        /// More than the text has.
+        const TEXT_BYTES: usize = 4096;
+        let mut text = [0; TEXT_BYTES];
+        let read = |info: &File| info.read_at(&mut text, 0).ok();
+        let bytes = self.info.as_ref().and_then(read).unwrap_or(0);
+        let text = text.get(..bytes).unwrap_or_default();
+        String::from_utf8_lossy(text)
+            .lines()
             .find_map(|line| line.strip_prefix("recursion_misses:"))
             .and_then(|number| number.trim().parse().ok())
             .unwrap_or(0)
@@ -399,7 +424,7 @@ fn attach_hook(
                     .map_err(|error| format!("{}: {}", attachment.name(), with_causes(&error)))
             });
         match attached {
-            Ok(fd) => return Ok((AttachedProgram { fd }, attachment)),
+            Ok(fd) => return Ok((AttachedProgram::new(fd), attachment)),
             Err(reason) => reasons.push(reason),
         }
     }
