@@ -1,6 +1,6 @@
 //! Measures, in a guest whose clock counts instructions, what watchers add to a connection and to an
-//! open and close, what tracer takes while nothing happens, and what its memory grows to, and prints a JSON object a line; it never judges
-//! that.
+//! open and close, what tracer takes while nothing happens, and what its memory grows to, and prints a
+//! JSON object a line; it never judges that.
 //!
 //! The guest has one processor, so what a watcher does in the kernel and in its own process delays the
 //! workload alike: the time that passes is the whole cost.

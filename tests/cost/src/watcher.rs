@@ -4,7 +4,6 @@
 use std::{
     env,
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -166,13 +165,7 @@ impl Watcher {
         let child = if self.name.starts_with("tracer") {
             ready::start(&mut command).with_context(said)?
         } else {
-            match command.spawn() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                child => {
-                    thread::sleep(UNTIL_READY);
-                    Some(child.with_context(|| format!("cannot start {}", self.name))?)
-                }
-            }
+            ready::spawn(&mut command)?.inspect(|_| thread::sleep(UNTIL_READY))
         };
         let Some(child) = child else {
             return Ok(None);

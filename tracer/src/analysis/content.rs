@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 
 use tracer_common::FdKind;
 
+/// Descriptors of each kind, in the order of [`FdKind::ALL`], by the kinds' names where there are any.
+pub(super) fn by_name(kinds: [u64; FdKind::COUNT]) -> BTreeMap<&'static str, u64> {
+    let kinds = FdKind::ALL.into_iter().zip(kinds);
+    kinds
+        .filter(|(_, count)| *count > 0)
+        .map(|(kind, count)| (kind.name(), count))
+        .collect()
+}
+
 /// What a table holds.
 #[derive(Debug)]
 pub(super) struct Content {
@@ -16,12 +25,8 @@ pub(super) struct Content {
 impl Content {
     /// Descriptors of each kind, in the order of [`FdKind::ALL`], and files by pattern.
     pub(super) fn new(kinds: [u64; FdKind::COUNT], top_dirs: Vec<(String, u64)>) -> Self {
-        let kinds = FdKind::ALL.into_iter().zip(kinds);
         Self {
-            kinds: kinds
-                .filter(|(_, count)| *count > 0)
-                .map(|(kind, count)| (kind.name(), count))
-                .collect(),
+            kinds: by_name(kinds),
             top_dirs,
         }
     }

@@ -8,7 +8,7 @@ use tracer_common::{FdKind, FdSource, ProcessCounters};
 use crate::model::{Comm, Nanos, Tid};
 
 use super::{
-    content::Content,
+    content::{self, Content},
     descriptors::{Burst, Descriptors, Level},
     limits,
     pattern::{PatternId, Patterns},
@@ -311,11 +311,9 @@ impl Exhaustion {
             && let Some(counters) = counters
         {
             let (got, closed) = (&counters.fds_got_of_kind, &counters.fds_closed_of_kind);
-            let kinds = FdKind::ALL.into_iter().filter_map(|kind| {
-                let net = got[kind as usize].saturating_sub(closed[kind as usize]);
-                (net > 0).then_some((kind.name(), net))
-            });
-            self.kinds = Some(kinds.collect());
+            let net =
+                FdKind::ALL.map(|kind| got[kind as usize].saturating_sub(closed[kind as usize]));
+            self.kinds = Some(content::by_name(net));
         }
     }
 

@@ -272,15 +272,20 @@ fn numbers(row: Row<'_>, first_name: u8, all: &mut [u64]) -> Result<(), &'static
             continue;
         };
         if let Some(slot) = all.get_mut(usize::from(place)) {
-            let value = item.batch.value.get(item.at);
-            let value = value.ok_or("an item has no value")?;
-            if value > COUNTED_MAX {
-                return Err("no counter comes so far");
-            }
-            *slot = value;
+            *slot = number(item)?;
         }
     }
     Ok(())
+}
+
+/// The number that an item tells.
+fn number(item: Row<'_>) -> Result<u64, &'static str> {
+    let value = item.batch.value.get(item.at);
+    let value = value.ok_or("an item has no value")?;
+    if value > COUNTED_MAX {
+        return Err("no counter comes so far");
+    }
+    Ok(value)
 }
 
 fn pid(row: Row<'_>) -> Result<u32, &'static str> {
@@ -389,11 +394,7 @@ fn table(row: Row<'_>) -> Result<TableFact, &'static str> {
         if item.batch.kind.get(item.at) != Some(RowKind::Held) {
             continue;
         }
-        let count = item.batch.value.get(item.at);
-        let count = count.ok_or("an item has no value")?;
-        if count > COUNTED_MAX {
-            return Err("no counter comes so far");
-        }
+        let count = number(item)?;
         if let Some(kind) = item.batch.fd_kind.get(item.at) {
             table.kinds[kind as usize] = count;
         } else if let Some(path) = item.batch.path.get(item.at)

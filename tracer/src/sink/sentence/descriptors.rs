@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use tracer_common::Role;
+use tracer_common::{FdKind, Role};
 
 use crate::{
     analysis::report::{
@@ -251,13 +251,14 @@ fn table(
 ) {
     let connected = peers.iter().map(|peer| peer.count).sum();
     let mut rows = named(peers, patterns);
-    for (kind, count) in kinds {
-        let (count, what) = match *kind {
-            "socket" => (count.saturating_sub(connected), "other sockets"),
-            "pipe" => (*count, "pipes"),
-            "device" => (*count, "devices"),
-            "anonymous" => (*count, "epoll, eventfd and the like"),
-            _ => continue,
+    for kind in FdKind::ALL.into_iter().rev() {
+        let count = kinds.get(kind.name()).copied().unwrap_or(0);
+        let (count, what) = match kind {
+            FdKind::Socket => (count.saturating_sub(connected), "other sockets"),
+            FdKind::Pipe => (count, "pipes"),
+            FdKind::Device => (count, "devices"),
+            FdKind::Anonymous => (count, "epoll, eventfd and the like"),
+            FdKind::File => continue,
         };
         if count > 0 {
             rows.push((count, what.to_owned()));
