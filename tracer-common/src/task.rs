@@ -111,6 +111,15 @@ impl ProcessCounters {
         sum(&self.fds_closed_of_kind)
     }
 
+    /// Descriptors got less descriptors closed, by [`FdKind`].
+    #[must_use]
+    pub fn nets(&self) -> [i64; FdKind::COUNT] {
+        core::array::from_fn(|kind| {
+            let net = self.fds_got_of_kind[kind].wrapping_sub(self.fds_closed_of_kind[kind]);
+            net.cast_signed()
+        })
+    }
+
     /// Descriptors refused.
     #[must_use]
     pub fn all_refused(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::model::{Comm, Nanos, Tid};
 
 use super::{
-    connections::HalfClosed,
+    connections::{HalfClosed, PeerCounts},
     limits,
     process::{ProcessKey, Processes},
     report::{CloseWaitLeak, PeerCount, ThreadCount},
@@ -97,16 +97,16 @@ impl Leak {
         }
         self.peak = self.peak.max(self.count);
         self.threads.clear();
-        let mut peers: BTreeMap<_, u64> = BTreeMap::new();
+        let mut peers = PeerCounts::default();
         for row in rows {
             self.last = self.last.max(row.since);
             *self
                 .threads
                 .entry((row.owner.tid, row.owner.thread))
                 .or_default() += 1;
-            *peers.entry(row.peer).or_default() += 1;
+            peers.add(row.peer, true);
         }
-        self.top_peers = PeerCount::top(peers);
+        self.top_peers = peers.top();
     }
 
     /// The thread that opened all of them, where one did.

@@ -1,9 +1,8 @@
 //! All connections by socket, and those that ended lately; never groups or judges them.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
-};
+mod open;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use tracer_common::Role;
@@ -20,8 +19,10 @@ use super::{
     limits,
     port_exhaustion::{Holder, PortUser},
     process::ProcessKey,
-    report::{Attribution, PeerCount},
+    report::Attribution,
 };
+
+pub(super) use open::{Peer, PeerCounts, peer_of};
 
 /// How long after the close of a descriptor its connection's end may be told. The close itself
 /// makes the kernel end it, so what is not told by then was lost, or that hook is missing.
@@ -77,9 +78,6 @@ struct Waiting {
     serial: u64,
 }
 
-/// Whom a socket is connected with: its process's role, the peer, and the port that was connected to.
-pub(super) type Peer = (Role, IpAddr, u16);
-
 /// A connection that only the peer has closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HalfClosed {
@@ -98,6 +96,8 @@ struct SocketBefore {
     remote: Endpoint,
     /// Whether its connection is, or was, among those that are followed.
     is_followed: bool,
+    /// Whether only the peer had closed it.
+    is_half_closed: bool,
 }
 
 /// The connections that are followed and those that ended lately.
@@ -371,6 +371,7 @@ impl Connections {
             local: row.local,
             remote: row.remote,
             is_followed: matches!(row.state, TcpState::TimeWait | TcpState::Close),
+            is_half_closed: row.state == TcpState::CloseWait,
         };
         if self.before.insert(cookie, before).is_none() {
             self.before_order.push_back(cookie);
@@ -421,41 +422,6 @@ impl Connections {
             true
         });
         found
-    }
-
-    /// Whom a process's sockets are connected with by connections that began at `since` or later, the
-    /// most frequent first. Looks through all connections.
-    pub(super) fn peers_of(&self, process: ProcessKey, since: Nanos) -> Vec<PeerCount> {
-        let followed = self.table.values().filter(|connection| {
-            let is_its = |owner: Owner| owner.process == process;
-            connection.owner.is_some_and(is_its)
-                && connection.descriptor_closed.is_none()
-                && connection.start.unwrap_or_default() >= since
-        });
-        let followed = followed.map(|known| (known.role, known.local, known.remote));
-        let before = self
-            .before
-            .values()
-            .filter(|known| known.owner.process == process && !known.is_followed)
-            .filter(|_| since == Nanos::default());
-        let before = before.map(|known| (self.likely_role(known), known.local, known.remote));
-        let mut counts: BTreeMap<Peer, u64> = BTreeMap::new();
-        for (role, local, remote) in followed.chain(before) {
-            *counts.entry(peer_of(role, local, remote)).or_default() += 1;
-        }
-        PeerCount::top(counts)
-    }
-
-    /// Which side of a connection from before the trace is its process's, where the ports tell: a
-    /// client mostly leaves the choice of its own to the kernel, and a server never does.
-    fn likely_role(&self, socket: &SocketBefore) -> Role {
-        let range = self.ephemeral_ports(socket.netns);
-        let is_ephemeral = |end: Endpoint| range.is_some_and(|range| range.contains(end.port));
-        match (is_ephemeral(socket.local), is_ephemeral(socket.remote)) {
-            (true, false) => Role::Client,
-            (false, true) => Role::Server,
-            _ => Role::Unknown,
-        }
     }
 
     /// Learns what range a network namespace's ports are taken from.
@@ -537,31 +503,6 @@ fn begins(tcp: &TcpEvent) -> bool {
                 | (TcpState::SynRecv, TcpState::Established)
         ),
         TcpAction::Close => matches!(tcp.old_state, TcpState::Established | TcpState::CloseWait),
-    }
-}
-
-fn peer_of(role: Role, local: Endpoint, remote: Endpoint) -> Peer {
-    let port = match role {
-        Role::Client => remote.port,
-        Role::Server => local.port,
-        Role::Unknown => 0,
-    };
-    (role, remote.addr, port)
-}
-
-impl PeerCount {
-    /// The most frequent peers.
-    pub(super) fn top(counts: BTreeMap<Peer, u64>) -> Vec<Self> {
-        let rows = counts.into_iter().map(|((role, addr, port), count)| Self {
-            role,
-            addr,
-            port,
-            count,
-        });
-        let mut rows: Vec<_> = rows.collect();
-        rows.sort_by_key(|row| (std::cmp::Reverse(row.count), *row));
-        rows.truncate(limits::PEER_ROWS);
-        rows
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tracer_common::{FdSource, ProcessCounters};
 
-use crate::model::{Comm, DescriptorFact, FdAction, FdEvent, Nanos, Tid};
+use crate::model::{DescriptorFact, FdAction, FdEvent, Nanos};
 
 use super::{
-    content::Content,
+    burst::{Burst, OpenedFile, was_released},
+    content::{Content, Holding},
     fd_burst,
     fd_exhaustion::{Exhaustion, Refusal, Refusals},
     fd_leak::Growth,
@@ -16,7 +17,7 @@ use super::{
     held::HeldFiles,
     limits,
     pattern::PatternId,
-    stacks::{Stack, StackCounts},
+    stacks::StackCounts,
     thresholds::Thresholds,
 };
 
@@ -30,68 +31,6 @@ pub(super) struct Level {
     pub(super) files_net: i64,
     /// Descriptors got less descriptors closed.
     pub(super) fds_net: i64,
-}
-
-/// A file opened lately.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OpenedFile {
-    pub(super) ts: Nanos,
-    pub(super) pattern: PatternId,
-    pub(super) tid: Tid,
-    pub(super) thread: Comm,
-    /// The stack that it was opened with, where that was asked for.
-    pub(super) stack: Option<Stack>,
-}
-
-/// Many files opened and kept at once.
-#[derive(Clone, Debug)]
-pub(super) struct Burst {
-    /// The first open's time, with the totals just before it.
-    pub(super) before: Level,
-    /// The last open that raised the number of kept files, with the totals after it.
-    pub(super) last: Level,
-    /// The most descriptors while it went on.
-    pub(super) peak_fds_net: i64,
-    /// Opens by pattern, until the burst is over and summarised.
-    pub(super) patterns: BTreeMap<PatternId, u64>,
-    /// Opens that are counted in a pattern.
-    pub(super) with_path: u64,
-    /// The patterns' summary, once the burst is over.
-    pub(super) summary: Option<Vec<(String, u64)>>,
-    /// Losses before it began.
-    pub(super) losses_before: u64,
-    /// Opens by thread.
-    pub(super) threads: Vec<(Tid, Comm, u64)>,
-    /// The stacks that they were opened with.
-    pub(super) stacks: StackCounts,
-    /// Whether it still goes on.
-    pub(super) ongoing: bool,
-    /// Its verdict, once it has one.
-    pub(super) verdict: Option<u64>,
-}
-
-impl Burst {
-    /// Files opened from its begin to its end.
-    pub(super) fn opens(&self) -> u64 {
-        self.last.opens.saturating_sub(self.before.opens)
-    }
-
-    fn add(&mut self, file: OpenedFile) {
-        self.stacks.add(file.stack);
-        if let Some(count) = self.patterns.get_mut(&file.pattern) {
-            *count += 1;
-            self.with_path += 1;
-        } else if self.patterns.len() < limits::PATTERNS_PER_BURST {
-            self.patterns.insert(file.pattern, 1);
-            self.with_path += 1;
-        }
-        if let Some((_, name, count)) = self.threads.iter_mut().find(|(tid, ..)| *tid == file.tid) {
-            *name = file.thread;
-            *count += 1;
-        } else if self.threads.len() < limits::THREADS_PER_BURST {
-            self.threads.push((file.tid, file.thread, 1));
-        }
-    }
 }
 
 /// What is known of one process's descriptors.
@@ -115,7 +54,9 @@ pub(super) struct Descriptors {
     peak: Option<u64>,
     /// How often the table was looked at.
     looks: u64,
-    /// The totals when it last was.
+    /// When it last was.
+    looked_at: Nanos,
+    /// The totals then.
     looked_level: Level,
     /// By how many descriptors looks have corrected the count, in all.
     corrected: u64,
@@ -126,8 +67,10 @@ pub(super) struct Descriptors {
     pub(super) refusals: Option<Box<Refusals>>,
     /// Whether they become more and more.
     pub(super) growth: Growth,
-    /// Files that it most likely holds.
+    /// Files that it most likely holds, of those whose opens were told.
     pub(super) held: HeldFiles,
+    /// What it holds, once it was looked at.
+    pub(super) holding: Option<Box<Holding>>,
     /// Whether the next tick is known to look at it.
     is_noted: bool,
 }
@@ -173,8 +116,15 @@ impl Descriptors {
         self.corrected
     }
 
+    /// Whether the table should be looked at once more, which nothing is told of.
+    pub(super) fn wants_look(&self, now: Nanos) -> bool {
+        let is_unread = self.looks == 1 && self.holding.is_none();
+        let is_old = now.since(self.looked_at) >= limits::RELOOK_AT_REST_PERIOD;
+        is_unread || is_old || self.has_moved_since_look()
+    }
+
     /// Whether descriptors were got or closed since the table was looked at.
-    pub(super) fn has_moved_since_look(&self) -> bool {
+    fn has_moved_since_look(&self) -> bool {
         let at_rest = |level: Level| Level {
             ts: Nanos::default(),
             ..level
@@ -248,6 +198,7 @@ impl Descriptors {
             self.corrected = self.corrected.saturating_add(told.abs_diff(base));
         }
         self.base = Some(base);
+        self.looked_at = at;
         self.looked_level = self.now();
         self.soft_limit = fact.soft_limit;
         self.hard_limit = fact.hard_limit;
@@ -271,8 +222,8 @@ impl Descriptors {
         });
     }
 
-    /// Learns from a look at all that the table holds.
-    pub(super) fn learn_table(&mut self, table: &Content) {
+    /// Learns what fills the table, where that is told of.
+    pub(super) fn learn_content(&mut self, table: &Content) {
         if let Some(near) = &mut self.near {
             near.learn_table(table);
         }
@@ -283,7 +234,7 @@ impl Descriptors {
     }
 
     /// Whether it would be of use to know what the table holds.
-    pub(super) fn wants_table(&self) -> bool {
+    pub(super) fn wants_content(&self) -> bool {
         self.near.is_some() || self.exhaustion().is_some()
     }
 
@@ -364,6 +315,7 @@ impl Descriptors {
     /// The process ended, or its program was replaced: what stays open is not known.
     pub(super) fn forget_content(&mut self) {
         self.held.clear();
+        self.holding = None;
     }
 
     /// Takes in the totals at a moment, with those that held until just before it where that is
@@ -474,6 +426,7 @@ impl Descriptors {
             .chain(self.exhaustion().into_iter().flat_map(Exhaustion::patterns))
             .chain(self.near.iter().flat_map(|near| near.patterns()))
             .chain(self.held.patterns())
+            .chain(self.holding.iter().flat_map(|holding| holding.patterns()))
     }
 
     /// Forgets what is over and told.
@@ -590,11 +543,4 @@ impl Descriptors {
         self.minima.extend(self.latest);
         self.opened.clear();
     }
-}
-
-/// Whether most of what the burst kept has been closed again.
-fn was_released(burst: &Burst, now: Level) -> bool {
-    let kept = burst.last.files_net.saturating_sub(burst.before.files_net);
-    let left = now.files_net.saturating_sub(burst.before.files_net);
-    left < kept / 2
 }

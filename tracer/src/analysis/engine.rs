@@ -153,7 +153,7 @@ impl Engine {
                     verdict
                 })
                 .collect(),
-            processes: self.processes.rows(),
+            processes: self.process_rows(),
             time_wait: self.time_wait.rows(
                 &self.connections,
                 &self.processes,
@@ -185,8 +185,8 @@ impl Engine {
                 };
                 if let Some(process) = process.and_then(|key| processes.get_mut(key)) {
                     match tcp.action {
-                        TcpAction::Connect => process.connected(),
-                        TcpAction::Accept => process.accepted(),
+                        TcpAction::Connect => process.tally.connected(),
+                        TcpAction::Accept => process.tally.accepted(),
                         _ => {}
                     }
                 }

@@ -4,9 +4,7 @@
 use crate::model::{Comm, Tid};
 
 use super::{
-    descriptors::{Burst, Descriptors},
-    pattern::Patterns,
-    report::FdBurst,
+    burst::Burst, descriptors::Descriptors, pattern::Patterns, report::FdBurst,
     thresholds::Thresholds,
 };
 

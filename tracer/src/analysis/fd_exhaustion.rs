@@ -8,8 +8,9 @@ use tracer_common::{FdKind, FdSource, ProcessCounters};
 use crate::model::{Comm, Nanos, Tid};
 
 use super::{
+    burst::Burst,
     content::{self, Content},
-    descriptors::{Burst, Descriptors, Level},
+    descriptors::{Descriptors, Level},
     limits,
     pattern::{PatternId, Patterns},
     peers::Peers,

@@ -74,6 +74,10 @@ pub const THREADS_PER_EXHAUSTION: usize = 16;
 /// the second incident. Up to 60 bytes each, of as many as are open.
 pub const HELD_FILES_PER_PROCESS: usize = 4_096;
 
+/// Patterns remembered of what a table held when it was looked at, the most frequent: more than are
+/// told, as files that are opened later may be of any of them. 16 bytes each.
+pub const PATTERNS_PER_HOLDING: usize = 64;
+
 /// Peers that each process connected to lately. A service has some databases, caches and queues.
 pub const PEERS_PER_PROCESS: usize = 16;
 
@@ -111,6 +115,10 @@ pub const LOOKUPS_PER_TICK: usize = 32;
 
 /// The least time between two looks at a table that nothing is told of.
 pub const RELOOK_PERIOD: Nanos = Nanos::from_secs(30);
+
+/// The least time between two looks at a table of which nobody knows that it has changed: another
+/// process may share it, and a hook may have been skipped.
+pub const RELOOK_AT_REST_PERIOD: Nanos = Nanos::from_secs(600);
 
 /// Such looks that are asked for at one tick: sixteen a second take some milliseconds.
 pub const RELOOKS_PER_TICK: usize = 8;

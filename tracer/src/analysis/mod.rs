@@ -6,6 +6,7 @@
 //! detectors (`flapping`, `churn`, `failing_connects`, `fd_burst`, `fd_near_limit`, `fd_exhaustion`,
 //! `fd_leak`, `close_wait`) are asked what has become conspicuous, and `verdicts` keeps what they found and how it is linked.
 
+mod burst;
 mod churn;
 mod close_wait;
 pub mod compare;
@@ -40,6 +41,7 @@ pub mod report;
 pub mod series;
 mod stacks;
 mod stats;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod thresholds;

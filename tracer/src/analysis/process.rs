@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use tracer_common::{FdSource, ProcessCounters};
+use tracer_common::ProcessCounters;
 
 use crate::model::{
-    Ancestor, Comm, DescriptorFact, Event, FdAction, FdEvent, Nanos, Netns, Pid, ProcessFact,
-    ProcessSeen, Tid, is_same_start,
+    Ancestor, Comm, DescriptorFact, Event, Nanos, Netns, Pid, ProcessFact, ProcessSeen, Tid,
+    is_same_start,
 };
 
 use super::{
@@ -16,8 +16,9 @@ use super::{
     limits,
     peers::Peers,
     place::{Place, Shared},
-    report::{Identity, ProcessRow},
+    report::{FdContent, Identity, ProcessRow},
     stacks::Stack,
+    tally::Tally,
     thresholds::Thresholds,
     totals::{Detail, GroupLabel},
 };
@@ -58,8 +59,8 @@ pub(super) struct Process {
     ancestors: Option<Arc<[Ancestor]>>,
     ended: Option<Nanos>,
     last_activity: Nanos,
-    counters: Option<Box<ProcessCounters>>,
-    seen: Seen,
+    /// What it did in all.
+    pub(super) tally: Tally,
     pub(super) connects_failed: u64,
     pub(super) connections_ended: u64,
     pub(super) connections_open: u64,
@@ -70,17 +71,6 @@ pub(super) struct Process {
     changes: u32,
     /// How many programs it has replaced.
     pub(super) programs: u32,
-}
-
-/// What single events told, for totals newer than the last counters.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    connects: u64,
-    accepts: u64,
-    opens_failed: u64,
-    fds_got: u64,
-    fds_closed: u64,
-    fds_refused: u64,
 }
 
 impl Process {
@@ -101,8 +91,7 @@ impl Process {
             ancestors: None,
             ended: None,
             last_activity: at,
-            counters: None,
-            seen: Seen::default(),
+            tally: Tally::new(at),
             connects_failed: 0,
             connections_ended: 0,
             connections_open: 0,
@@ -121,37 +110,6 @@ impl Process {
     /// When it ended, once it has.
     pub(super) fn end(&self) -> Option<Nanos> {
         self.ended
-    }
-
-    /// Descriptors refused (EMFILE, ENFILE) so far.
-    pub(super) fn fds_refused(&self) -> u64 {
-        self.counted(ProcessCounters::all_refused)
-            .max(self.seen.fds_refused)
-    }
-
-    /// What the counters told last.
-    pub(super) fn counters(&self) -> Option<&ProcessCounters> {
-        self.counters.as_deref()
-    }
-
-    /// Counts a connect.
-    pub(super) fn connected(&mut self) {
-        self.seen.connects += 1;
-    }
-
-    /// Counts an accept.
-    pub(super) fn accepted(&mut self) {
-        self.seen.accepts += 1;
-    }
-
-    /// Counts a descriptor's event.
-    pub(super) fn count(&mut self, fd: &FdEvent) {
-        match fd.action {
-            FdAction::Installed => self.seen.fds_got += 1,
-            FdAction::Closed => self.seen.fds_closed += 1,
-            FdAction::OpenFailed => self.seen.opens_failed += 1,
-            FdAction::Exhausted => self.seen.fds_refused += 1,
-        }
     }
 
     /// Takes note of an event of it.
@@ -224,37 +182,30 @@ impl Process {
         comm.unwrap_or_else(|| self.kernel_comm.as_str())
     }
 
-    fn counted(&self, of: impl Fn(&ProcessCounters) -> u64) -> u64 {
-        self.counters.as_deref().map_or(0, of)
-    }
-
-    fn row(&self, who: Identity) -> ProcessRow {
-        // Counters and events tell of the same things, each up to another moment: the newer is
-        // the greater, and adding them would count twice.
+    /// What is told of it; a process that has ended holds nothing.
+    fn row(&self, who: Identity, at: Nanos) -> ProcessRow {
+        let lives = self.ended.is_none();
+        let tally = &self.tally;
         ProcessRow {
             who,
-            connects: self.counted(|c| c.connects).max(self.seen.connects),
+            connects: tally.connects(),
             connects_failed: self.connects_failed,
-            accepts: self.counted(|c| c.accepts).max(self.seen.accepts),
+            accepts: tally.accepts(),
             connections_ended: self.connections_ended,
             connections_open: self.connections_open,
-            opens: self
-                .counted(|c| c.fds_got[FdSource::Open as usize])
-                .max(self.descriptors.opens()),
-            opens_failed: self.counted(|c| c.opens_failed).max(self.seen.opens_failed),
-            fds_got: self
-                .counted(ProcessCounters::all_got)
-                .max(self.seen.fds_got),
-            fds_closed: self
-                .counted(ProcessCounters::all_closed)
-                .max(self.seen.fds_closed),
-            fds_refused: self.fds_refused(),
-            fds_open: self.descriptors.open_now().filter(|_| self.ended.is_none()),
+            opens: tally.opens().max(self.descriptors.opens()),
+            opens_failed: tally.opens_failed(),
+            fds_got: tally.fds_got(),
+            fds_closed: tally.fds_closed(),
+            fds_refused: tally.fds_refused(),
+            fd_rates: lives.then(|| tally.fd_rates(at)),
+            fds_open: self.descriptors.open_now().filter(|_| lives),
             fds_peak: self.descriptors.peak(),
             fd_limit: self.descriptors.soft_limit(),
             fd_hard_limit: self.descriptors.hard_limit(),
             fds_corrected: self.descriptors.corrected(),
-            not_streamed: self.counted(|c| c.not_streamed),
+            content: FdContent::default(),
+            not_streamed: tally.not_streamed(),
         }
     }
 }
@@ -460,11 +411,7 @@ impl Processes {
             process.start = start;
             process.changes = process.changes.wrapping_add(1);
         }
-        if let Some(known) = &mut process.counters {
-            **known = *counters;
-        } else {
-            process.counters = Some(Box::new(*counters));
-        }
+        process.tally.learn(counters);
         Some(key)
     }
 
@@ -552,12 +499,21 @@ impl Processes {
     }
 
     /// All processes, the busiest first.
-    pub(super) fn rows(&self) -> Vec<ProcessRow> {
+    ///
+    /// `content` tells what a live one's table holds.
+    pub(super) fn rows(
+        &self,
+        at: Nanos,
+        mut content: impl FnMut(ProcessKey, &Process) -> FdContent,
+    ) -> Vec<ProcessRow> {
         let mut rows: Vec<_> = self
             .table
             .iter()
             .map(|(key, process)| {
-                let row = process.row(self.identity(*key));
+                let mut row = process.row(self.identity(*key), at);
+                if !process.has_ended() {
+                    row.content = content(*key, process);
+                }
                 let activity = [
                     row.connects,
                     row.accepts,

@@ -6,7 +6,10 @@ use tracer_common::Role;
 
 use crate::model::{Ancestor, Comm, Endpoint, Losses, Nanos, Netns, Pid, PortRange, Session, Tid};
 
-pub use super::stacks::{StackCount, StackState};
+pub use super::{
+    stacks::{StackCount, StackState},
+    tally::FdRates,
+};
 
 /// All that is known at one moment.
 #[derive(Clone, Debug)]
@@ -455,6 +458,8 @@ pub struct PeerCount {
     pub port: u16,
     /// Connections.
     pub count: u64,
+    /// Those of them that only the peer has closed.
+    pub close_wait: u64,
 }
 
 /// A peer that a process had connected to, and then could not.
@@ -506,6 +511,8 @@ pub struct ProcessRow {
     pub fds_closed: u64,
     /// Descriptors refused (EMFILE).
     pub fds_refused: u64,
+    /// How fast descriptors are got and closed, over the last ten seconds; `None` once it has ended.
+    pub fd_rates: Option<FdRates>,
     /// Descriptors open now, where known.
     pub fds_open: Option<u64>,
     /// The most that were open since it was first looked at.
@@ -516,8 +523,32 @@ pub struct ProcessRow {
     pub fd_hard_limit: Option<u64>,
     /// By how many descriptors looks at the table have corrected [`Self::fds_open`], in all.
     pub fds_corrected: u64,
+    /// What its table holds now.
+    pub content: FdContent,
     /// Descriptor events that were counted but not streamed.
     pub not_streamed: u64,
+}
+
+impl ProcessRow {
+    /// How many more descriptors could be had now, where there is a limit and both are known.
+    #[must_use]
+    pub fn fd_room(&self) -> Option<u64> {
+        Some(self.fd_limit?.saturating_sub(self.fds_open?))
+    }
+}
+
+/// What a descriptor table holds; nothing where its process has ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FdContent {
+    /// When it was last looked at; `None` where it never was, and then only peers are known.
+    pub looked: Option<Nanos>,
+    /// Descriptors by kind: those at that look, and what was got less closed since.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Patterns of files, the most frequent first: those at that look, and those that were opened since
+    /// and that it most likely still holds.
+    pub top_dirs: Vec<(String, u64)>,
+    /// Whom its sockets are connected with, the most frequent first: of the connections known.
+    pub top_peers: Vec<PeerCount>,
 }
 
 /// A `TIME_WAIT` socket with its owner.

@@ -329,7 +329,7 @@ impl TotalsRecorder {
             return;
         };
         let process = engine.processes().get(key);
-        let so_far = process.map_or(0, super::process::Process::fds_refused);
+        let so_far = process.map_or(0, |process| process.tally.fds_refused());
         if so_far == 0 {
             return;
         }

@@ -17,6 +17,8 @@ use super::{
     sock_diag::SockDiagError,
     world::{NetnsState, World},
 };
+use tracer_common::FdKind;
+
 use crate::model::{
     DescriptorFact, HostFact, Input, Nanos, Netns, Pid, PortRange, ProcessFact, SocketRow,
     StackFact, StackId, TableFact, TimeWaitListing, is_same_start,
@@ -34,13 +36,31 @@ const PIDS_PER_NAMESPACE: usize = 4;
 /// How long the thread may sleep where nothing is to be done at intervals.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// Whether a table is so full that what it holds is of interest: to look at each of its descriptors
-/// takes the longer the more there are.
-fn is_filling(table: &DescriptorFact) -> bool {
-    table
+/// How often a table's content is read until the kernel half's count stands still meanwhile.
+const CONTENT_ATTEMPTS: u32 = 2;
+
+/// The most descriptors whose table is read whole although it is far from full: that takes some
+/// milliseconds.
+const CONTENT_OF_NO_INTEREST_MAX: u64 = 1_024;
+
+/// What a process holds that is younger than this is not read yet: most that begin end soon, and a look
+/// costs them all more than it tells of them.
+const SETTLED_AGE: Nanos = Nanos::from_secs(1);
+
+/// Whether what a table holds should be read: each descriptor takes its time, so of big tables only
+/// where that is of interest.
+fn wants_content(table: &DescriptorFact, now: Nanos) -> bool {
+    let is_filling = table
         .soft_limit
-        .is_some_and(|limit| table.open >= limit / 2)
+        .is_some_and(|limit| table.open >= limit / 2);
+    let has_settled = table
+        .start
+        .is_none_or(|start| now.since(start) >= SETTLED_AGE);
+    is_filling || (has_settled && table.open <= CONTENT_OF_NO_INTEREST_MAX)
 }
+
+/// The kernel half's net count of a process's descriptors (got less closed), by kind.
+type Nets = [i64; FdKind::COUNT];
 
 /// Something to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +146,7 @@ pub struct Lookups {
 impl Lookups {
     /// Starts the thread. First of all it tells the ephemeral ports and the sockets from before.
     ///
-    /// `net_of` gives the kernel half's net count of a process's descriptors (got less closed).
+    /// `nets_of` gives the kernel half's net count of a process's descriptors (got less closed), by kind.
     /// `output` takes what is found; while it blocks, look-ups wait, and so does dropping this. The
     /// thread does `first` what it is given.
     ///
@@ -134,12 +154,12 @@ impl Lookups {
     pub fn start(
         world: impl World + 'static,
         options: Options,
-        net_of: impl FnMut(Pid) -> Option<i64> + Send + 'static,
+        nets_of: impl FnMut(Pid) -> Option<[i64; FdKind::COUNT]> + Send + 'static,
         output: impl FnMut(Input) + Send + 'static,
         first: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let (requests, queue) = sync_channel(options.queue);
-        let worker = Worker::new(world, options, net_of, output);
+        let worker = Worker::new(world, options, nets_of, output);
         let thread = thread::Builder::new()
             .name("tracer-lookup".to_owned())
             .spawn(move || {
@@ -189,7 +209,7 @@ impl Drop for Lookups {
 struct Worker<W, N, O> {
     world: W,
     options: Options,
-    net_of: N,
+    nets_of: N,
     output: O,
     own_netns: Option<Netns>,
     /// Other namespaces, each with processes that were seen in it, the newest last; by their pids here.
@@ -205,16 +225,16 @@ struct Worker<W, N, O> {
 impl<W, N, O> Worker<W, N, O>
 where
     W: World,
-    N: FnMut(Pid) -> Option<i64>,
+    N: FnMut(Pid) -> Option<Nets>,
     O: FnMut(Input),
 {
-    fn new(world: W, options: Options, net_of: N, output: O) -> Self {
+    fn new(world: W, options: Options, nets_of: N, output: O) -> Self {
         Self {
             own_netns: world.own_netns(),
             next_listing: options.time_wait_interval.map(|_| world.now()),
             world,
             options,
-            net_of,
+            nets_of,
             output,
             namespaces: BTreeMap::new(),
             told_ports: BTreeMap::new(),
@@ -284,7 +304,7 @@ where
                     && fact.start.is_none_or(is_it)
                 {
                     self.tell(HostFact::Descriptors(fact));
-                    if is_filling(&fact)
+                    if wants_content(&fact, self.world.now())
                         && let Some(table) = self.table_as_told(pid)
                         && table.start.is_none_or(is_it)
                     {
@@ -373,19 +393,19 @@ where
         let here = self.world.pid_here(pid)?;
         let mut last = None;
         for _ in 0..COUNT_ATTEMPTS {
-            let before = (self.net_of)(pid);
+            let before = (self.nets_of)(pid);
             let DescriptorTable {
                 start,
                 open,
                 soft_limit,
                 hard_limit,
             } = self.world.descriptor_table(here)?;
-            let stood_still = (self.net_of)(pid) == before;
+            let stood_still = (self.nets_of)(pid) == before;
             last = Some(DescriptorFact {
                 pid,
                 start,
                 open,
-                net: before.filter(|_| stood_still),
+                net: before.filter(|_| stood_still).map(|nets| nets.iter().sum()),
                 soft_limit,
                 hard_limit,
             });
@@ -399,8 +419,18 @@ where
     /// What a process's descriptor table holds, in the numbers of the kernel half.
     fn table_as_told(&mut self, pid: Pid) -> Option<TableFact> {
         let here = self.world.pid_here(pid)?;
-        let table = self.world.table(here)?;
-        Some(TableFact { pid, ..table })
+        let mut last = None;
+        for _ in 0..CONTENT_ATTEMPTS {
+            let before = (self.nets_of)(pid);
+            let table = self.world.table(here)?;
+            let stood_still = (self.nets_of)(pid) == before;
+            let nets = before.filter(|_| stood_still);
+            last = Some(TableFact { pid, nets, ..table });
+            if stood_still {
+                break;
+            }
+        }
+        last
     }
 
     /// Notes that `pid` lives in `netns`.

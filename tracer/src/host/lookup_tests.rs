@@ -16,7 +16,7 @@ mod container;
 mod tables;
 
 const OWN: Netns = Netns(1);
-const NOW: Nanos = Nanos(77);
+const NOW: Nanos = Nanos(5_000_000_077);
 const PORTS: PortRange = PortRange {
     low: 32768,
     high: 60999,
@@ -164,16 +164,16 @@ fn listing(netns: Netns, rows: Vec<SocketRow>) -> Input {
 }
 
 /// What a worker tells when `act` drives it.
-fn told<N: FnMut(Pid) -> Option<i64>>(
+fn told<N: FnMut(Pid) -> Option<Nets>>(
     world: FakeWorld,
     options: Options,
-    net_of: N,
+    nets_of: N,
     act: impl FnOnce(&mut Worker<FakeWorld, N, &mut dyn FnMut(Input)>),
 ) -> Vec<Input> {
     let mut inputs = Vec::new();
     let mut output = |input| inputs.push(input);
     let output: &mut dyn FnMut(Input) = &mut output;
-    act(&mut Worker::new(world, options, net_of, output));
+    act(&mut Worker::new(world, options, nets_of, output));
     inputs
 }
 
@@ -224,7 +224,7 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
     let lookups = Lookups::start(
         world,
         Options::default(),
-        |_| Some(3),
+        |_| Some(files(3)),
         move |input| sender.send(input).unwrap(),
         || (),
     )
@@ -249,6 +249,11 @@ fn the_thread_answers_all_and_ends_with_the_handle() {
             listing(OWN, vec![row(1, 2181)]),
         ]
     );
+}
+
+/// Net so many files.
+const fn files(net: i64) -> Nets {
+    [net, 0, 0, 0, 0]
 }
 
 /// What is told of a process with twelve descriptors, net three of them got since it is watched.
@@ -439,7 +444,7 @@ fn listings_hold_the_wanted_ports_of_every_namespace() {
             worker.remember(OWN, Pid(4));
             worker.remember(Netns(2), Pid(5));
             worker.list_time_wait();
-            assert_eq!(worker.next_listing, Some(Nanos(1_000_000_077)));
+            assert_eq!(worker.next_listing, Some(NOW + Nanos::from_secs(1)));
         },
     );
     assert_eq!(

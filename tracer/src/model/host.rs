@@ -126,6 +126,9 @@ pub struct TableFact {
     pub start: Option<Nanos>,
     /// How many descriptors of each kind, in the order of [`FdKind::ALL`].
     pub kinds: [u64; FdKind::COUNT],
+    /// The kernel half's net counts (got less closed) of each kind at the same moment, where it has
+    /// them and they stood still meanwhile: with them what there is at any later counters can be told.
+    pub nets: Option<[i64; FdKind::COUNT]>,
     /// How many descriptors of each file, by its path, the most first; at most [`TABLE_PATHS_MAX`].
     pub paths: Vec<(String, u64)>,
 }

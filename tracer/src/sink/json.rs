@@ -114,11 +114,15 @@ pub fn process(session: &Session, at: Nanos, row: &ProcessRow) -> String {
         fds_got: row.fds_got,
         fds_closed: row.fds_closed,
         fds_refused: row.fds_refused,
+        fds_got_per_s: row.fd_rates.map(|rates| rounded(rates.got)),
+        fds_closed_per_s: row.fd_rates.map(|rates| rounded(rates.closed)),
         fds_open: row.fds_open,
         fds_peak: row.fds_peak,
         fd_limit: row.fd_limit,
         fd_hard_limit: row.fd_hard_limit,
+        fd_room: row.fd_room(),
         fds_corrected: row.fds_corrected,
+        content: descriptors::content(session, &row.content),
         not_streamed: row.not_streamed,
     })
 }

@@ -105,6 +105,7 @@ fn processes(text: &mut String, report: &Report) {
     }
     if selection.fds {
         columns.extend(["Opens", "EMFILE", "FDs", "Limit"].map(|name| (name, "--:")));
+        columns.push(("Holds", "---"));
     }
     table_head(text, &columns);
     for row in report.processes.iter().take(ROWS) {
@@ -139,6 +140,7 @@ fn process_cells(row: &ProcessRow, tcp: bool, fds: bool) -> Vec<String> {
             row.fds_refused.to_string(),
             known(row.fds_open),
             known(row.fd_limit),
+            code(&sentence::holds(&row.content)),
         ]);
     }
     cells

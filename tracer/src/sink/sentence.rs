@@ -23,6 +23,8 @@ use super::{
     units::{counted, per_minute, percent, size, span, span_range},
 };
 
+pub(super) use descriptors::holds;
+
 /// Addresses or patterns told in a sentence; JSON has all.
 const LISTED: usize = 3;
 

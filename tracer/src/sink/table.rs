@@ -1,6 +1,8 @@
 //! Lays a report out for people: verdicts first, then processes, `TIME_WAIT` sockets and losses;
 //! never prints text of the traced world unescaped.
 
+mod descriptors;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
@@ -34,6 +36,7 @@ pub fn render(look: Look, report: &Report) -> String {
     let mut text = head(look, report);
     text.push_str(&verdicts(look, report));
     text.push_str(&processes(look, report));
+    text.push_str(&descriptors::render(look, report));
     text.push_str(&time_wait(look, report));
     text.push_str(&losses(look, report));
     text

@@ -8,8 +8,9 @@ use tracer_common::{EventKind, EventStats, Role};
 
 use crate::{
     analysis::report::{
-        Attribution, Closer, Connections, Evicted, FailingConnects, FdBurst, Finding, Identity,
-        ProcessRow, Report, Spread, StackCount, StackState, TimeWaitRow, Verdict,
+        Attribution, Closer, Connections, Evicted, FailingConnects, FdBurst, FdContent, FdRates,
+        Finding, Identity, ProcessRow, Report, Spread, StackCount, StackState, TimeWaitRow,
+        Verdict,
     },
     model::{Ancestor, Endpoint, HookState, Losses, Nanos, Netns, Pid, Selection, Session, Tid},
 };
@@ -425,11 +426,16 @@ pub(super) fn tomcat_row() -> ProcessRow {
         fds_got: 1_302,
         fds_closed: 1_108,
         fds_refused: 0,
+        fd_rates: Some(FdRates {
+            got: 12.25,
+            closed: 9.5,
+        }),
         fds_open: Some(194),
         fds_peak: Some(422),
         fd_limit: Some(4_096),
         fd_hard_limit: Some(1_048_576),
         fds_corrected: 2,
+        content: descriptors::content(),
         not_streamed: 0,
     }
 }
@@ -451,11 +457,13 @@ fn innocent_row() -> ProcessRow {
         fds_got: 6,
         fds_closed: 2,
         fds_refused: 0,
+        fd_rates: None,
         fds_open: None,
         fds_peak: None,
         fd_limit: None,
         fd_hard_limit: None,
         fds_corrected: 0,
+        content: FdContent::default(),
         not_streamed: 0,
     }
 }

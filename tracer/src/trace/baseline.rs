@@ -18,6 +18,10 @@ const STACKS_MAX: usize = 32;
 /// Sockets remembered, of each sort: as many connections as the engine follows, some 100 bytes each.
 const SOCKETS_MAX: usize = 65_536;
 
+/// Paths of all tables together that are kept; what a table holds beyond them is told by kind only. Some
+/// 8 MB.
+const TABLE_PATHS: usize = 65_536;
+
 /// How long what has ended is remembered: `TIME_WAIT` lasts 60 s, and its last listing is as old as
 /// the next one.
 const ENDED_AGE: Nanos = Nanos::from_secs(120);
@@ -47,6 +51,15 @@ struct Known {
     table: Option<(Nanos, Box<TableFact>)>,
     stacks: BTreeMap<StackId, (Nanos, Box<StackFact>)>,
     exit: Option<Event>,
+}
+
+impl Known {
+    /// Paths of its table that are kept.
+    fn table_paths(&self) -> usize {
+        self.table
+            .as_ref()
+            .map_or(0, |(_, table)| table.paths.len())
+    }
 }
 
 impl Baseline {
@@ -135,6 +148,7 @@ impl Baseline {
             EventBody::Exit { .. } => {
                 if let Some(known) = self.processes.get_mut(&event.pid) {
                     known.counters = None;
+                    known.table = None;
                     known.exit = Some(event.clone());
                 }
             }
@@ -200,8 +214,14 @@ impl Baseline {
                 }
             }
             HostFact::Table(table) => {
+                let others = self.processes.iter().filter(|(pid, _)| **pid != table.pid);
+                let paths: usize = others.map(|(_, known)| known.table_paths()).sum();
                 if let Some(known) = self.known(table.pid) {
-                    known.table = Some((at, table.clone()));
+                    let mut table = table.clone();
+                    if paths + table.paths.len() > TABLE_PATHS {
+                        table.paths = Vec::new();
+                    }
+                    known.table = Some((at, table));
                 }
             }
             HostFact::Counters { pid, .. } => {

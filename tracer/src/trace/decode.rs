@@ -397,6 +397,9 @@ fn table(row: Row<'_>) -> Result<TableFact, &'static str> {
         let count = number(item)?;
         if let Some(kind) = item.batch.fd_kind.get(item.at) {
             table.kinds[kind as usize] = count;
+            if let Some(net) = item.batch.fds_net.get(item.at) {
+                table.nets.get_or_insert_default()[kind as usize] = net;
+            }
         } else if let Some(path) = item.batch.path.get(item.at)
             && table.paths.len() < TABLE_PATHS_MAX
         {

@@ -217,11 +217,15 @@ impl Encoder {
         let row = rows.begin(RowKind::HostTable, at);
         rows.pid.set(row, table.pid.0);
         rows.start.set_opt(row, table.start.map(|start| start.0));
-        let kinds = FdKind::ALL.into_iter().zip(table.kinds);
-        for (kind, count) in kinds.filter(|(_, count)| *count > 0) {
+        for (kind, count) in FdKind::ALL.into_iter().zip(table.kinds) {
+            let net = table.nets.map(|nets| nets[kind as usize]);
+            if count == 0 && net.is_none() {
+                continue;
+            }
             let row = rows.begin(RowKind::Held, at);
             rows.fd_kind.set(row, kind);
             rows.value.set(row, count);
+            rows.fds_net.set_opt(row, net);
         }
         for (path, count) in &table.paths {
             let row = rows.begin(RowKind::Held, at);

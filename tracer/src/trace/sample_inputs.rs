@@ -251,13 +251,15 @@ fn fact() -> impl Strategy<Value = HostFact> {
     let table = (
         (any::<u32>(), prop::option::of(nanos())),
         prop::array::uniform(0..9_u64),
+        prop::option::of(prop::array::uniform(-9..9_i64)),
         prop::collection::vec(held, 0..4),
     )
-        .prop_map(|((pid, start), kinds, paths)| {
+        .prop_map(|((pid, start), kinds, nets, paths)| {
             HostFact::Table(Box::new(TableFact {
                 pid: Pid(pid),
                 start,
                 kinds,
+                nets,
                 paths,
             }))
         });

@@ -2,12 +2,13 @@
 //! it can be held against what /proc shows; it never closes what it has at the end itself.
 
 use std::{
+    collections::BTreeMap,
     env,
-    fs::{self, File},
+    fs::{self, File, FileType},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _, IntoRawFd, OwnedFd},
-        unix::{net::UnixStream, process::CommandExt as _},
+        unix::{fs::FileTypeExt as _, net::UnixStream, process::CommandExt as _},
     },
     process::{self, Command},
     sync::mpsc,
@@ -17,6 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use rustix::{
+    event::EventfdFlags,
     io::dup,
     pipe::pipe,
     process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit},
@@ -59,6 +61,8 @@ enum Way {
     Inherited,
     /// Threads, which share one table.
     Threads,
+    /// Gets and closes some of each kind.
+    EachKind,
     /// clone(2) with `CLONE_FILES`: two processes that share one table.
     Shared,
     /// setrlimit(2): most of what may be open is, from then on.
@@ -123,6 +127,11 @@ impl Table {
                 drop(kept);
                 Ok(())
             }
+            Way::EachKind => {
+                let _kept = (files(2)?, pipe()?, UnixStream::pair()?, eventfd()?);
+                drop((met, pipe()?, UnixStream::pair()?, eventfd()?));
+                hold(stage, &[own])
+            }
             Way::Shared => share(stage),
             Way::LowerLimit => {
                 let _kept = files(50)?;
@@ -143,12 +152,34 @@ fn files(count: usize) -> Result<Vec<File>> {
 fn hold(stage: &Stage, pids: &[u32]) -> Result<()> {
     let mut tables = Vec::new();
     for pid in pids {
-        let folder = fs::read_dir(format!("/proc/{pid}/fd"))?;
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            let kind = kind(fs::metadata(entry?.path())?.file_type());
+            *kinds.entry(kind).or_default() += 1;
+        }
         // Whoever reads its own table sees the descriptor that it reads it by.
-        let reader = usize::from(*pid == process::id());
-        tables.push(json!({ "pid": pid, "open": folder.count() - reader }));
+        if *pid == process::id() {
+            kinds.entry("file").and_modify(|count| *count -= 1);
+        }
+        let open: u64 = kinds.values().sum();
+        tables.push(json!({ "pid": pid, "open": open, "kinds": kinds }));
     }
     stage.done(json!({ "tables": tables }))
+}
+
+/// What a descriptor refers to, in tracer's words.
+fn kind(of: FileType) -> &'static str {
+    match () {
+        () if of.is_socket() => "socket",
+        () if of.is_fifo() => "pipe",
+        () if of.is_char_device() => "device",
+        () if of.is_file() || of.is_dir() || of.is_block_device() => "file",
+        () => "anonymous",
+    }
+}
+
+fn eventfd() -> Result<OwnedFd> {
+    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?)
 }
 
 /// Runs this program anew. Of these files all are closed by that, of their copies none.

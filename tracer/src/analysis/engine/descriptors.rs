@@ -7,12 +7,15 @@ use tracer_common::{FdKind, FdSource, ProcessCounters};
 use crate::model::{DescriptorFact, Event, FdAction, FdEvent, Nanos, Pid, TableFact};
 
 use super::super::{
-    content::Content,
-    descriptors::{Level, OpenedFile},
+    burst::OpenedFile,
+    connections::PeerCounts,
+    content::{Content, Holding},
+    descriptors::Level,
     fd_exhaustion::{ENFILE, Refusal},
     limits,
     pattern::PatternId,
-    process::{Process, ProcessKey},
+    process::ProcessKey,
+    report::{FdContent, ProcessRow},
     stacks::Stack,
 };
 use super::Engine;
@@ -34,7 +37,7 @@ impl Engine {
         let Some(process) = self.processes.get_mut(key) else {
             return;
         };
-        process.count(fd);
+        process.tally.count(fd, event.ts);
         let level = Level {
             ts: event.ts,
             opens: fd.opens,
@@ -109,7 +112,14 @@ impl Engine {
         at: Nanos,
     ) -> Option<ProcessKey> {
         let key = self.processes.learn_counters(pid, counters, at)?;
+        // A trace that begins in the middle tells first what happened before.
+        let is_of_now = at >= self.session.start;
         let process = self.processes.get_mut(key)?;
+        if is_of_now {
+            process.tally.mark(at);
+        } else {
+            process.tally.begin_rates(at);
+        }
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let file = FdKind::File as usize;
         let got = counters.fds_got_of_kind[file];
@@ -124,10 +134,9 @@ impl Engine {
             // Read before events that have already been told.
             return Some(key);
         }
-        // What was not streamed happened after what was last known, and since the last counters. A
-        // trace that begins in the middle tells first what happened before.
+        // What was not streamed happened after what was last known, and since the last counters.
         let before = process.descriptors.now();
-        let is_followed = process.descriptors.is_known() && at >= self.session.start;
+        let is_followed = process.descriptors.is_known() && is_of_now;
         let held_before = is_followed.then(|| Level {
             ts: before.ts.max(Nanos(at.0.saturating_sub(COUNTERS_PERIOD.0))),
             ..before
@@ -162,20 +171,40 @@ impl Engine {
         let Some(key) = self.processes.live(fact.pid, fact.start, at) else {
             return;
         };
-        let wants = |process: &Process| process.descriptors.wants_table();
-        if !self.processes.get(key).is_some_and(wants) {
-            return;
-        }
         let mut files = BTreeMap::new();
         for (path, count) in &fact.paths {
             if let Some(pattern) = self.pattern(path) {
                 *files.entry(pattern).or_default() += count;
             }
         }
-        let content = Content::new(fact.kinds, self.patterns.summary(&files));
-        if let Some(process) = self.processes.get_mut(key) {
-            process.descriptors.learn_table(&content);
+        let Some(process) = self.processes.get_mut(key) else {
+            return;
+        };
+        let counters = process.tally.counters();
+        let nets = fact.nets.or(counters.map(ProcessCounters::nets));
+        let holding = Holding::new(at, fact.kinds, nets.unwrap_or_default(), &files);
+        process.descriptors.holding = Some(Box::new(holding));
+        if process.descriptors.wants_content() {
+            let content = Content::new(fact.kinds, self.patterns.summary(&files));
+            process.descriptors.learn_content(&content);
         }
+    }
+
+    /// All processes with what their tables hold, the busiest first.
+    pub(super) fn process_rows(&self) -> Vec<ProcessRow> {
+        let mut peers = self.connections.peers_by_process();
+        self.processes.rows(self.latest, |key, process| {
+            let descriptors = &process.descriptors;
+            let nets = process.tally.counters().map(ProcessCounters::nets);
+            let nets = nets.unwrap_or_default();
+            let holding = descriptors.holding.as_ref();
+            let content =
+                holding.map(|holding| holding.describe(nets, &descriptors.held, &self.patterns));
+            FdContent {
+                top_peers: peers.remove(&key).map(PeerCounts::top).unwrap_or_default(),
+                ..content.unwrap_or_default()
+            }
+        })
     }
 
     /// Asks for looks at tables whose counts may have gone astray.

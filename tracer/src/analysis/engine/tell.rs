@@ -4,7 +4,8 @@
 use crate::model::{Comm, Nanos, Pid, Tid};
 
 use super::super::{
-    descriptors::{Burst, Descriptors},
+    burst::Burst,
+    descriptors::Descriptors,
     episode::Tries,
     fd_burst,
     fd_exhaustion::Exhaustion,
@@ -133,7 +134,7 @@ impl Engine {
         };
         let ended = process.end();
         let exhausted = process.descriptors.exhaustion();
-        let counters = exhausted.and_then(|_| process.counters()).copied();
+        let counters = exhausted.and_then(|_| process.tally.counters()).copied();
         let descriptors = &mut process.descriptors;
         descriptors.tick(*now, ended, thresholds);
         let (open, soft_limit) = (descriptors.open_now(), descriptors.soft_limit());

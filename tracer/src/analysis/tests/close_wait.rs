@@ -59,7 +59,8 @@ fn they_are_told_with_whom_and_since_when_and_by_whom() {
             role: Role::Client,
             addr: peer.addr,
             port: 443,
-            count: 12
+            count: 12,
+            close_wait: 12
         }]
     );
 }

@@ -36,6 +36,7 @@ fn holds(jars: u64, sockets: u64) -> HostFact {
         pid: Pid(2_000),
         start: None,
         kinds: [jars, sockets, 0, 0, 0],
+        nets: None,
         paths: vec![("/srv/app/WEB-INF/lib/lib1.jar".to_owned(), jars)],
     }))
 }
@@ -122,7 +123,8 @@ fn the_second_incident_is_one_story() {
             role: Role::Client,
             addr: redis.addr,
             port: 6379,
-            count: 12
+            count: 12,
+            close_wait: 0
         }]
     );
     assert_eq!(

@@ -17,4 +17,5 @@ mod ports;
 mod properties;
 mod relooks;
 mod stacks;
+mod tables;
 mod time_wait;

@@ -20,7 +20,11 @@ fn looked_at() -> Timeline {
     let mut t = Timeline::new();
     t.process(500, "service", (1, "systemd"));
     t.open(SERVICE, "/etc/service.conf");
-    t.at(1.0).look_at_descriptors(500, 10, 1_024);
+    t.at(1.0).look_at_descriptors(500, 10, 1_024).look_at_table(
+        500,
+        [9, 0, 0, 1, 0],
+        &[("/etc/service.conf", 1)],
+    );
     t.engine.take_lookups();
     t
 }
@@ -36,6 +40,33 @@ fn a_table_that_changes_is_looked_at_again() {
     t.look_at_descriptors(500, 11, 1_024);
     t.at(120.0);
     assert_eq!(t.engine.take_lookups(), [], "nothing has changed since");
+}
+
+#[test]
+fn one_whose_content_was_not_read_is_looked_at_again() {
+    let mut t = Timeline::new();
+    t.process(500, "service", (1, "systemd"));
+    t.at(1.0).look_at_descriptors(500, 10, 1_024);
+    t.engine.take_lookups();
+    t.at(31.0);
+    assert_eq!(t.engine.take_lookups(), [Pid(500)], "it was too young");
+    t.look_at_descriptors(500, 10, 1_024);
+    t.at(62.0);
+    assert_eq!(t.engine.take_lookups(), []);
+}
+
+#[test]
+fn one_at_rest_is_looked_at_from_time_to_time() {
+    let mut t = looked_at();
+    t.at(602.0);
+    assert_eq!(
+        t.engine.take_lookups(),
+        [Pid(500)],
+        "another may share its table"
+    );
+    t.look_at_descriptors(500, 10, 1_024);
+    t.at(1_100.0);
+    assert_eq!(t.engine.take_lookups(), []);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use tracer_common::{FdKind, FdSource};
 
 use crate::{
     analysis::report::{FdExhaustion, FdNearLimit, Finding, Verdict},
-    model::FdAction,
+    model::{FdAction, HostFact, Pid, TableFact},
 };
 
 use super::{Timeline, Who};
@@ -65,6 +65,26 @@ impl Timeline {
             self.count_install(pid, source, kind);
         }
         self
+    }
+
+    /// The collector reads what a process's table holds: so many descriptors of each kind, and files.
+    pub(in crate::analysis) fn look_at_table(
+        &mut self,
+        pid: u32,
+        kinds: [u64; FdKind::COUNT],
+        paths: &[(&str, u64)],
+    ) -> &mut Self {
+        let nets = Some(self.counters_of(pid).nets());
+        let paths = paths
+            .iter()
+            .map(|(path, count)| ((*path).to_owned(), *count));
+        self.fact(HostFact::Table(Box::new(TableFact {
+            pid: Pid(pid),
+            start: None,
+            kinds,
+            nets,
+            paths: paths.collect(),
+        })))
     }
 
     /// The verdicts of this name, in the order of being made.

@@ -39,7 +39,7 @@ fn in_a_container_a_process_is_looked_up_by_its_number_there() {
     let inputs = told(
         container(),
         Options::default(),
-        |_| Some(3),
+        |_| Some(files(3)),
         |worker| worker.answer(process(4711, 99)),
     );
     let (_, found) = running(4711, START);
@@ -58,7 +58,7 @@ fn in_a_container_what_is_not_to_be_seen_is_told_by_its_cgroup() {
     let inputs = told(
         container(),
         Options::default(),
-        |_| Some(3),
+        |_| Some(files(3)),
         |worker| worker.answer(process(7, 99)),
     );
     let left = ProcessFact {

@@ -2,38 +2,73 @@
 
 use super::*;
 
-#[test]
-fn what_a_table_holds_is_told_once_it_fills() {
+/// What is told of a process of this age with so many descriptors, of which this is held.
+fn told_of(age: Nanos, table: DescriptorTable, nets: Vec<i64>) -> (TableFact, Vec<Input>) {
     let held = TableFact {
         pid: Pid(5),
         start: Some(START),
         kinds: [7, 5, 0, 0, 0],
+        nets: None,
         paths: vec![("/srv/lib/a.jar".to_owned(), 7)],
     };
-    for (soft_limit, is_told) in [
-        (Some(24), true),
-        (Some(25), true),
-        (Some(26), false),
-        (None, false),
+    let start = Some(Nanos(NOW.0.saturating_sub(age.0)));
+    let world = FakeWorld {
+        tables: HashMap::from([(Pid(5), DescriptorTable { start, ..table })]),
+        held: HashMap::from([(Pid(5), held.clone())]),
+        ..FakeWorld::default()
+    };
+    let mut nets = nets.into_iter();
+    let told = told(
+        world,
+        Options::default(),
+        |_| nets.next().map(files),
+        |worker| worker.answer(stranger(5)),
+    );
+    (held, told)
+}
+
+#[test]
+fn what_a_table_holds_is_told_once_it_fills_or_its_process_has_settled() {
+    let (young, old) = (Nanos(0), SETTLED_AGE);
+    for (age, open, soft_limit, is_told) in [
+        (young, 12, Some(24), true),
+        (young, 12, Some(25), true),
+        (young, 12, Some(26), false),
+        (young, 12, None, false),
+        (old, 12, Some(26), true),
+        (old, 12, None, true),
+        (old, 2_000, Some(4_096), false),
+        (old, 2_000, None, false),
+        (old, 2_048, Some(4_096), true),
     ] {
-        let full = DescriptorTable {
+        let table = DescriptorTable {
             soft_limit,
-            ..table(12)
+            ..table(open)
         };
-        let world = FakeWorld {
-            tables: HashMap::from([(Pid(5), full)]),
-            held: HashMap::from([(Pid(5), held.clone())]),
-            ..FakeWorld::default()
-        };
-        let told = told(
-            world,
-            Options::default(),
-            |_| None,
-            |worker| worker.answer(stranger(5)),
+        let (held, told) = told_of(age, table, vec![]);
+        let fact = Input::Host(NOW, HostFact::Table(Box::new(held)));
+        assert_eq!(
+            told.contains(&fact),
+            is_told,
+            "{age:?} {open} {soft_limit:?}"
         );
-        let fact = Input::Host(NOW, HostFact::Table(Box::new(held.clone())));
-        assert_eq!(told.contains(&fact), is_told, "{soft_limit:?}");
     }
+}
+
+#[test]
+fn what_a_table_holds_belongs_to_net_counts_only_where_those_stood_still() {
+    let nets_told = |nets: Vec<i64>| {
+        let (_, told) = told_of(SETTLED_AGE, table(12), nets);
+        match told.last() {
+            Some(Input::Host(NOW, HostFact::Table(fact))) => fact.nets,
+            other => panic!("{other:?}"),
+        }
+    };
+    // The first two are of the count.
+    assert_eq!(nets_told(vec![3, 3, 4, 4]), Some(files(4)));
+    assert_eq!(nets_told(vec![3, 3, 4, 5, 6, 6]), Some(files(6)));
+    assert_eq!(nets_told(vec![3, 3, 4, 5, 6, 7]), None);
+    assert_eq!(nets_told(vec![]), None);
 }
 
 #[test]
@@ -47,7 +82,7 @@ fn a_count_belongs_to_a_net_count_only_where_that_stood_still() {
         let inputs = told(
             world(),
             Options::default(),
-            |_| net_counts.next(),
+            |_| net_counts.next().map(files),
             |worker| {
                 worker.answer(stranger(5));
             },

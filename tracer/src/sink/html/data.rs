@@ -98,6 +98,7 @@ struct ProcessCells {
     refused: u64,
     fds: Option<u64>,
     limit: Option<u64>,
+    holds: Option<String>,
     cmdline: Option<String>,
 }
 
@@ -279,6 +280,7 @@ fn process_rows(report: &Report) -> Vec<ProcessCells> {
         refused: row.fds_refused,
         fds: row.fds_open,
         limit: row.fd_limit,
+        holds: Some(sentence::holds(&row.content)).filter(|text| !text.is_empty()),
         cmdline: row.who.cmdline.as_deref().map(shown),
     };
     report.processes.iter().map(cells).collect()

@@ -105,11 +105,12 @@ makeTable(section("processes"), "processes", [
   container, { label: "User" },
   ...(data.tcp ? tcpColumns.map((label) => ({ label, number: true, bad: label === "Failed" })) : []),
   ...(data.fds ? fdColumns.map((label) => ({ label, number: true, bad: label === "EMFILE" })) : []),
+  ...(data.fds ? [{ label: "Holds", absent: "", cut: cut(60) }] : []),
   { label: "Command line", cut: cut(60) },
 ], [...data.process_rows].sort((a, b) => b.verdicts - a.verdicts).map((row) => [
   row.ended ? `${row.name} (ended)` : row.name, row.pid, row.verdicts, row.container, row.user,
   ...(data.tcp ? [row.connects, row.failed, row.accepts, row.closed, row.open] : []),
-  ...(data.fds ? [row.opens, row.refused, row.fds, row.limit] : []),
+  ...(data.fds ? [row.opens, row.refused, row.fds, row.limit, row.holds] : []),
   row.cmdline,
 ]), "No process was seen.");
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{
     analysis::report::{
-        CloseWaitLeak, FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount, ThreadCount,
+        CloseWaitLeak, FdBurst, FdContent, FdExhaustion, FdLeak, FdNearLimit, PeerCount,
+        ThreadCount,
     },
     model::{Session, Tid},
 };
@@ -87,6 +88,16 @@ struct PeerObject {
     addr: IpAddr,
     port: Option<u16>,
     count: u64,
+    close_wait: u64,
+}
+
+/// What a table holds now.
+#[derive(Serialize)]
+pub(in crate::sink) struct FdContentFields<'a> {
+    table_looked: Option<String>,
+    kinds: &'a BTreeMap<&'static str, u64>,
+    top_dirs: Vec<PatternObject<'a>>,
+    top_peers: Vec<PeerObject>,
 }
 
 #[derive(Serialize)]
@@ -183,6 +194,15 @@ pub(super) fn close_wait_leak<'a>(
     })
 }
 
+pub(super) fn content<'a>(session: &Session, content: &'a FdContent) -> FdContentFields<'a> {
+    FdContentFields {
+        table_looked: content.looked.map(|at| rfc3339(session, at)),
+        kinds: &content.kinds,
+        top_dirs: patterns(&content.top_dirs),
+        top_peers: peers(&content.top_peers),
+    }
+}
+
 fn threads(rows: &[ThreadCount]) -> Vec<ThreadObject<'_>> {
     rows.iter()
         .map(|row| ThreadObject {
@@ -210,6 +230,7 @@ fn peers(rows: &[PeerCount]) -> Vec<PeerObject> {
             addr: row.addr,
             port: port(row.port),
             count: row.count,
+            close_wait: row.close_wait,
         })
         .collect()
 }

@@ -13,7 +13,8 @@ use crate::{
 
 use super::super::clock::rfc3339;
 use super::descriptors::{
-    CloseWaitLeakFields, FdBurstFields, FdExhaustionFields, FdLeakFields, FdNearLimitFields,
+    CloseWaitLeakFields, FdBurstFields, FdContentFields, FdExhaustionFields, FdLeakFields,
+    FdNearLimitFields,
 };
 use super::ports::PortExhaustionFields;
 
@@ -253,11 +254,16 @@ pub(super) struct ProcessLine<'a> {
     pub(super) fds_got: u64,
     pub(super) fds_closed: u64,
     pub(super) fds_refused: u64,
+    pub(super) fds_got_per_s: Option<f64>,
+    pub(super) fds_closed_per_s: Option<f64>,
     pub(super) fds_open: Option<u64>,
     pub(super) fds_peak: Option<u64>,
     pub(super) fd_limit: Option<u64>,
     pub(super) fd_hard_limit: Option<u64>,
+    pub(super) fd_room: Option<u64>,
     pub(super) fds_corrected: u64,
+    #[serde(flatten)]
+    pub(super) content: FdContentFields<'a>,
     pub(super) not_streamed: u64,
 }
 

@@ -6,7 +6,7 @@ use tracer_common::{FdKind, Role};
 
 use crate::{
     analysis::report::{
-        CloseWaitLeak, FdBurst, FdExhaustion, FdLeak, FdNearLimit, PeerCount, Verdict,
+        CloseWaitLeak, FdBurst, FdContent, FdExhaustion, FdLeak, FdNearLimit, PeerCount, Verdict,
     },
     model::{Endpoint, Session},
 };
@@ -242,6 +242,22 @@ fn calls(found: &FdExhaustion) -> String {
     format!("{} failed", told.join(", "))
 }
 
+/// What a table holds now, in some words; empty where that is not known.
+pub(in crate::sink) fn holds(found: &FdContent) -> String {
+    let mut text = String::new();
+    let mut rows = others(&found.kinds, &found.top_peers);
+    rows.extend(found.top_peers.iter().map(|peer| {
+        let half_closed = match peer.close_wait {
+            0 => String::new(),
+            count => format!(" ({count} CLOSE_WAIT)"),
+        };
+        (peer.count, whom(peer) + &half_closed)
+    }));
+    rows.extend(named(&[], &found.top_dirs));
+    content(&mut text, "", rows);
+    text
+}
+
 /// Appends what fills a table: also the kinds that no row of peers and paths tells of.
 fn table(
     text: &mut String,
@@ -249,8 +265,15 @@ fn table(
     peers: &[PeerCount],
     patterns: &[(String, u64)],
 ) {
-    let connected = peers.iter().map(|peer| peer.count).sum();
     let mut rows = named(peers, patterns);
+    rows.extend(others(kinds, peers));
+    content(text, "; held ", rows);
+}
+
+/// The kinds that no row of peers and paths tells of.
+fn others(kinds: &BTreeMap<&'static str, u64>, peers: &[PeerCount]) -> Vec<(u64, String)> {
+    let connected = peers.iter().map(|peer| peer.count).sum();
+    let mut rows = Vec::new();
     for kind in FdKind::ALL.into_iter().rev() {
         let count = kinds.get(kind.name()).copied().unwrap_or(0);
         let (count, what) = match kind {
@@ -264,7 +287,7 @@ fn table(
             rows.push((count, what.to_owned()));
         }
     }
-    content(text, "; held ", rows);
+    rows
 }
 
 /// What peers and paths tell of.

@@ -7,8 +7,8 @@ use tracer_common::Role;
 use super::{address, at, endpoint, tomcat, tomcat_process, verdict};
 use crate::{
     analysis::report::{
-        BurstBefore, CloseWaitLeak, FdExhaustion, FdLeak, FdNearLimit, Finding, FirstFailure,
-        PeerCount, PortExhaustion, PortOwner, ThreadCount, UnreachedPeer, Verdict,
+        BurstBefore, CloseWaitLeak, FdContent, FdExhaustion, FdLeak, FdNearLimit, Finding,
+        FirstFailure, PeerCount, PortExhaustion, PortOwner, ThreadCount, UnreachedPeer, Verdict,
     },
     model::{Pid, PortRange, Tid},
 };
@@ -153,6 +153,19 @@ fn thread_count(tid: u32, thread: &str, count: u64) -> ThreadCount {
     }
 }
 
+/// What the second incident's table holds after its burst.
+pub(in crate::sink) fn content() -> FdContent {
+    FdContent {
+        looked: Some(at(5_000)),
+        kinds: BTreeMap::from([("anonymous", 4), ("file", 20), ("pipe", 2), ("socket", 168)]),
+        top_dirs: vec![
+            ("/srv/tomcat/webapps/shop/WEB-INF/lib/*.jar".into(), 12),
+            ("/srv/tomcat/\u{1b}[31mlogs/*.log".into(), 3),
+        ],
+        top_peers: table_peers(),
+    }
+}
+
 fn table_peers() -> Vec<PeerCount> {
     vec![
         PeerCount {
@@ -160,12 +173,14 @@ fn table_peers() -> Vec<PeerCount> {
             addr: address("10.0.0.5"),
             port: 6379,
             count: 3_200,
+            close_wait: 0,
         },
         PeerCount {
             role: Role::Server,
             addr: address("10.0.0.7"),
             port: 8080,
             count: 41,
+            close_wait: 7,
         },
     ]
 }

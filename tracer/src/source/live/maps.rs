@@ -4,7 +4,7 @@ use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, StackTraceMap},
 };
-use tracer_common::{EventKind, EventStats, ProcessCounters};
+use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters};
 
 use super::AttachError;
 use crate::model::{Pid, StackId};
@@ -94,11 +94,10 @@ impl ProcessTable {
         Pid(self.0.get(&pid.0, 0).ok()?.pid_here).known()
     }
 
-    /// Descriptors that a process got less those it closed since it was first seen; `None` where it
-    /// has not been.
-    pub fn net_fds(&self, pid: Pid) -> Option<i64> {
+    /// Descriptors of each kind that a process got less those it closed since it was first seen;
+    /// `None` where it has not been.
+    pub fn net_fds(&self, pid: Pid) -> Option<[i64; FdKind::COUNT]> {
         let counters = self.0.get(&pid.0, 0).ok()?;
-        let net = counters.all_got().wrapping_sub(counters.all_closed());
-        Some(net.cast_signed())
+        Some(counters.nets())
     }
 }
