@@ -158,11 +158,16 @@ impl Feed {
                     totals.ended_since.insert(event.pid);
                 }
             }
-            EventBody::Tcp(tcp) if event.pid.0 != 0 && Some(tcp.netns) != self.own_netns => {
-                self.request(Request::Netns {
-                    netns: tcp.netns,
-                    pid: event.pid,
-                });
+            EventBody::Tcp(tcp) => {
+                if let Some(lookups) = &self.lookups {
+                    lookups.note_connection();
+                }
+                if event.pid.0 != 0 && Some(tcp.netns) != self.own_netns {
+                    self.request(Request::Netns {
+                        netns: tcp.netns,
+                        pid: event.pid,
+                    });
+                }
             }
             _ => {}
         }

@@ -42,6 +42,9 @@ use crate::{
 /// How often the engine concludes: a verdict is at most so much later than its last cause.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How many ticks pass until it is read again which runs of hooks the kernel skipped.
+const TICKS_PER_SKIPPED: u32 = 4;
+
 /// How a watch goes on and ends.
 pub(super) struct Watch {
     pub(super) thresholds: Thresholds,
@@ -108,6 +111,8 @@ pub(super) struct Pump<'a> {
     delivery: Option<Delivery>,
     facts: UnboundedReceiver<Input>,
     output: &'a mut Output,
+    /// How many ticks there were.
+    ticks: u32,
 }
 
 impl<'a> Pump<'a> {
@@ -204,6 +209,7 @@ impl<'a> Pump<'a> {
             delivery,
             facts,
             output,
+            ticks: 0,
         })
     }
 
@@ -280,6 +286,10 @@ impl<'a> Pump<'a> {
         }
         let now = self.feed.reached(drained_to);
         self.feed.apply_totals(now);
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(TICKS_PER_SKIPPED) {
+            self.live.read_skipped();
+        }
         self.feed.losses(self.live.losses()?);
         self.feed.tick(now);
         // For the next tick, unless those before still wait for their events.
@@ -330,6 +340,7 @@ impl<'a> Pump<'a> {
             self.feed.apply(&fact);
         }
         self.feed.apply_totals(end);
+        self.live.read_skipped();
         self.feed.losses(self.live.losses()?);
         self.feed.tick(end);
         self.tell()?;

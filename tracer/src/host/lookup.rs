@@ -5,7 +5,8 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -26,6 +27,10 @@ use crate::model::{
 
 /// How often a descriptor table is counted until the kernel half's count stands still meanwhile.
 const COUNT_ATTEMPTS: u32 = 5;
+
+/// The time between two listings where the last one was empty and no connection did anything since: the
+/// kernel looks through its whole table each time.
+const QUIET_INTERVAL: Nanos = Nanos::from_secs(10);
 
 /// Network namespaces that are listed beside tracer's own.
 const NAMESPACES_MAX: usize = 256;
@@ -140,6 +145,7 @@ impl Default for Options {
 pub struct Lookups {
     requests: Option<SyncSender<Request>>,
     dropped: AtomicU64,
+    has_connections: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -160,6 +166,7 @@ impl Lookups {
     ) -> io::Result<Self> {
         let (requests, queue) = sync_channel(options.queue);
         let worker = Worker::new(world, options, nets_of, output);
+        let has_connections = Arc::clone(&worker.has_connections);
         let thread = thread::Builder::new()
             .name("tracer-lookup".to_owned())
             .spawn(move || {
@@ -169,6 +176,7 @@ impl Lookups {
         Ok(Self {
             requests: Some(requests),
             dropped: AtomicU64::new(0),
+            has_connections,
             thread: Some(thread),
         })
     }
@@ -184,6 +192,11 @@ impl Lookups {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         taken
+    }
+
+    /// Tells that a connection did something, so that there may be `TIME_WAIT` sockets.
+    pub fn note_connection(&self) {
+        self.has_connections.store(true, Ordering::Relaxed);
     }
 
     /// Requests that were dropped.
@@ -218,6 +231,10 @@ struct Worker<W, N, O> {
     told_ports: BTreeMap<Netns, PortRange>,
     /// When `TIME_WAIT` sockets are listed next; `None` where that is not wanted or not possible.
     next_listing: Option<Nanos>,
+    /// When they were listed last, while that is all that there are: none.
+    empty_since: Option<Nanos>,
+    /// Whether a connection did something since.
+    has_connections: Arc<AtomicBool>,
     /// Whether other namespaces may be entered, as far as is known.
     may_enter: bool,
 }
@@ -238,6 +255,8 @@ where
             output,
             namespaces: BTreeMap::new(),
             told_ports: BTreeMap::new(),
+            empty_since: None,
+            has_connections: Arc::default(),
             may_enter: true,
         }
     }
@@ -249,7 +268,7 @@ where
             let now = self.world.now();
             let wait = match self.next_listing {
                 Some(due) if due <= now => {
-                    self.list_time_wait();
+                    self.list_if_any(now);
                     continue;
                 }
                 Some(due) => Duration::from_nanos(due.since(now).0),
@@ -453,11 +472,27 @@ where
         pids.push_back(pid);
     }
 
-    /// Tells the `TIME_WAIT` sockets of every namespace, and sets the time of the next listing.
-    fn list_time_wait(&mut self) {
+    /// A listing is due: tells it, unless it would most likely be as empty as the last one.
+    fn list_if_any(&mut self, now: Nanos) {
+        let is_quiet = !self.has_connections.swap(false, Ordering::Relaxed);
+        let was_empty = |at: Nanos| now.since(at) < QUIET_INTERVAL;
+        if is_quiet && self.empty_since.is_some_and(was_empty) {
+            self.set_next_listing();
+        } else {
+            self.list_time_wait();
+        }
+    }
+
+    fn set_next_listing(&mut self) {
         let interval = self.options.time_wait_interval.unwrap_or(IDLE);
         let interval = Nanos(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         self.next_listing = Some(self.world.now() + interval);
+    }
+
+    /// Tells the `TIME_WAIT` sockets of every namespace, and sets the time of the next listing.
+    fn list_time_wait(&mut self) {
+        self.set_next_listing();
+        self.empty_since = Some(self.world.now());
 
         match self.world.netns_state() {
             Ok(state) => {
@@ -542,6 +577,9 @@ where
             self.tell_ports(netns, range);
         }
         state.time_wait.retain(|row| self.is_wanted(row));
+        if !state.time_wait.is_empty() {
+            self.empty_since = None;
+        }
         self.tell(HostFact::TimeWait(TimeWaitListing::new(
             netns,
             state.time_wait,

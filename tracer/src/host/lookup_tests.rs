@@ -426,6 +426,34 @@ fn another_process_with_its_pid_is_not_told_for_it() {
 }
 
 #[test]
+fn what_is_empty_and_quiet_is_listed_seldom() {
+    let listings = |time_wait: Vec<SocketRow>, connections: &[bool], seconds: &[u64]| {
+        let world = FakeWorld {
+            time_wait,
+            ..FakeWorld::default()
+        };
+        let told = told(
+            world,
+            Options::default(),
+            |_| None,
+            |worker| {
+                for (has_connection, second) in connections.iter().zip(seconds) {
+                    worker
+                        .has_connections
+                        .fetch_or(*has_connection, Ordering::Relaxed);
+                    worker.list_if_any(NOW + Nanos::from_secs(*second));
+                }
+            },
+        );
+        told.len()
+    };
+    assert_eq!(listings(vec![], &[false; 4], &[0, 1, 2, 9]), 1);
+    assert_eq!(listings(vec![], &[false; 2], &[0, 10]), 2);
+    assert_eq!(listings(vec![], &[false, true, false], &[0, 1, 2]), 2);
+    assert_eq!(listings(vec![row(1, 2181)], &[false; 3], &[0, 1, 2]), 3);
+}
+
+#[test]
 fn listings_hold_the_wanted_ports_of_every_namespace() {
     let world = FakeWorld {
         time_wait: vec![row(1, 2181), row(2, 80)],

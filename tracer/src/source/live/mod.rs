@@ -18,13 +18,17 @@ use std::sync::Arc;
 use anyhow::Result;
 use aya::Ebpf;
 
+use attach::AttachedProgram;
+
 use crate::model::{HookState, Losses, Nanos};
 
 /// The attached programs. Dropping it detaches them.
 pub struct Live {
     /// Holds the links; `None` once detached.
     ebpf: Option<Ebpf>,
-    attached: Vec<attach::AttachedProgram>,
+    attached: Vec<AttachedProgram>,
+    /// Runs that the kernel skipped, when that was last read.
+    kernel_skipped: u64,
     hooks: Vec<HookState>,
     stats: maps::StatsTable,
     processes: Arc<ProcessTable>,
@@ -53,6 +57,7 @@ impl Live {
             Self {
                 ebpf: Some(loaded.ebpf),
                 attached: loaded.programs,
+                kernel_skipped: 0,
                 hooks: loaded.hooks,
                 stats,
                 processes: Arc::new(processes),
@@ -89,15 +94,19 @@ impl Live {
         self.stacks.take()
     }
 
-    /// What became of all events so far, but for what only the collector knows.
+    /// Reads how many runs of hooks the kernel skipped so far. It puts that into text for each hook, so it
+    /// is not for every tick.
+    pub fn read_skipped(&mut self) {
+        let skipped = self.attached.iter().map(AttachedProgram::skipped_runs);
+        self.kernel_skipped = skipped.sum();
+    }
+
+    /// What became of all events so far, but for what only the collector knows; of what the kernel
+    /// skipped, as that was last read.
     pub fn losses(&self) -> Result<Losses> {
         Ok(Losses {
             by_kind: self.stats.read()?,
-            kernel_skipped: self
-                .attached
-                .iter()
-                .map(attach::AttachedProgram::skipped_runs)
-                .sum(),
+            kernel_skipped: self.kernel_skipped,
             ..Losses::default()
         })
     }

@@ -22,8 +22,12 @@ use tokio::{
 use crate::model::Nanos;
 
 /// The kernel half wakes the loop only when much waits (see its `emit`), so the loop looks for
-/// itself this often: it bounds how old an event can get in a quiet ring.
+/// itself this often: it bounds how old an event can get.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The longest time between two looks into a ring that stays empty; each look that finds nothing doubles
+/// it. Events that come then are not much, and a verdict is still told within a second.
+const POLL_QUIET: Duration = Duration::from_millis(200);
 
 /// Batches that may wait for the engine. Beyond that the loop waits too, and the ring buffer fills
 /// up in the kernel, where each event that finds no room is counted.
@@ -121,8 +125,7 @@ async fn drain(
     // SAFETY: aya's ring buffer owns its descriptor for as long as it lives, always tells the same
     // one, and has no method to close or replace it.
     let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
-    let mut poll = time::interval(POLL);
-    poll.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut poll = POLL;
     let mut buffer = BytesMut::new();
     let mut last_round = false;
     while !last_round {
@@ -130,13 +133,17 @@ async fn drain(
             () = batches.closed() => return Ok(()),
             () = stop.notified() => last_round = true,
             readable = ring.readable_mut() => readable?.clear_ready(),
-            _ = poll.tick() => {}
+            () = time::sleep(poll) => {}
         }
+        poll = (poll * 2).min(POLL_QUIET);
         loop {
             let now = clock();
             let emptied = copy_out(ring.get_mut(), &mut buffer);
-            if !buffer.is_empty() && batches.send(Batch(buffer.split().freeze())).await.is_err() {
-                return Ok(());
+            if !buffer.is_empty() {
+                poll = POLL;
+                if batches.send(Batch(buffer.split().freeze())).await.is_err() {
+                    return Ok(());
+                }
             }
             if emptied {
                 drained_to.store(now.0, Ordering::Release);
