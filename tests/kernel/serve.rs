@@ -3,13 +3,15 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, ensure};
 use libtest_mimic::Failed;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     list::{Checks, Test},
@@ -19,6 +21,8 @@ use crate::{
 
 const PORT: u16 = 2179;
 const METRICS: &str = "127.0.0.1:9740";
+/// Where verdicts are posted.
+const WEBHOOK: &str = "127.0.0.1:9741";
 const SETTINGS: &str = "/tmp/serve.toml";
 
 pub fn tests() -> Vec<Test> {
@@ -26,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("serve::it_is_healthy_and_ready", health),
         Test::new("serve::metrics_tell_who_flaps", metrics),
         Test::new("serve::settings_are_read_again", settings),
+        Test::new("serve::a_verdict_is_posted", posted),
         Test::new("serve::it_ends_in_order", end),
     ]
 }
@@ -37,6 +42,8 @@ struct Served {
     run: Run,
     health: [String; 2],
     metrics: String,
+    /// The first verdict that was posted.
+    posted: String,
     /// Of the client that flapped while that took more tries.
     quiet: u32,
     /// Of the one that flapped after.
@@ -53,6 +60,18 @@ fn get(path: &str) -> Result<String> {
     Ok(answer)
 }
 
+/// Takes one request with a line in it, and says that it is well.
+fn take_post(webhook: &TcpListener) -> Result<String> {
+    let (stream, _) = webhook.accept()?;
+    let mut reader = BufReader::new(&stream);
+    let mut request = String::new();
+    while !request.ends_with("}\n") {
+        ensure!(reader.read_line(&mut request)? > 0, "cut: {request}");
+    }
+    write!(&stream, "HTTP/1.1 204 No Content\r\n\r\n")?;
+    Ok(request)
+}
+
 /// Waits until tracer's log has these words.
 fn until_said(log: &Log, words: &str) -> Result<()> {
     wait_for(words, || Ok(log.text().contains(words).then_some(())))
@@ -67,7 +86,11 @@ fn flap(log: &Log) -> Result<Workload> {
 
 fn serve(log: &Log) -> Result<Served> {
     fs::write(SETTINGS, format!("port = {PORT}\nflap-count = 100\n"))?;
-    let words = format!("serve --config {SETTINGS} --metrics {METRICS}");
+    let webhook = TcpListener::bind(WEBHOOK)?;
+    let posted = thread::spawn(move || take_post(&webhook));
+    let words = format!(
+        "serve --config {SETTINGS} --metrics {METRICS} --on-verdict http://{WEBHOOK}/verdicts"
+    );
     let tracer = Tracer::until_ready_file(log, &words)?;
     let _server = Workload::start(log, &format!("serve --port {PORT}"))?;
     let quiet = flap(log)?;
@@ -93,12 +116,14 @@ fn serve(log: &Log) -> Result<Served> {
             && of(&["tracer_time_wait_sockets{", "\"workload\""]) > Some(0);
         Ok(is_there.then_some(metrics))
     })?;
+    let posted = posted.join().map_err(|_| anyhow!("nothing was posted"))??;
     let health = [get("/healthz")?, get("/readyz")?];
     tracer.signal(Signal::TERM)?;
     Ok(Served {
         run: tracer.end()?,
         health,
         metrics,
+        posted,
         quiet: quiet.pid(),
         told: told.pid(),
     })
@@ -157,6 +182,20 @@ fn settings() -> Result<(), Failed> {
     let verdict = |pid| served.run.verdict("flapping", pid).is_some();
     checks.that("a hundred tries are not made", !verdict(served.quiet));
     checks.that("five are enough then", verdict(served.told));
+    checks.end()
+}
+
+fn posted() -> Result<(), Failed> {
+    let served = SERVED.get()?;
+    let mut checks = Checks::of(&served.run);
+    let (head, line) = served.posted.split_once("\r\n\r\n").unwrap_or_default();
+    checks.that(
+        "it is a post",
+        head.starts_with("POST /verdicts HTTP/1.1\r\n"),
+    );
+    let verdict: Value = serde_json::from_str(line).unwrap_or_default();
+    checks.is(&verdict, "verdict", "flapping");
+    checks.is(&verdict, "pid", served.told);
     checks.end()
 }
 

@@ -13,6 +13,7 @@ mod serve;
 mod settings;
 mod thresholds;
 mod traces;
+mod url;
 mod views;
 
 use std::{path::PathBuf, time::Duration};
@@ -30,7 +31,7 @@ pub use action::ActionArgs;
 use examples::EXAMPLES;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use metrics::{DetailArgs, MetricsAt};
-pub use otlp::{Collector, OtlpArgs};
+pub use otlp::OtlpArgs;
 pub use record::{DumpArgs, FlightArgs, KeepArgs, Rotation};
 pub use report::{ReportArgs, ReportFormat};
 pub use rights::RightsArgs;
@@ -38,6 +39,7 @@ pub use serve::ServeArgs;
 pub use settings::{Changes, Settings};
 pub use thresholds::ThresholdArgs;
 pub use traces::{Moment, Speed, TraceArgs};
+pub use url::HttpUrl;
 pub use views::{DiffArgs, EventsArgs, ExportArgs, ExportAs};
 
 /// The codes that tracer ends with.

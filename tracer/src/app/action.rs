@@ -1,5 +1,7 @@
-//! Runs the user's command for verdicts, within bounds of number, rate and time; never waits for one, and
-//! never runs what a verdict says.
+//! Runs the user's command for verdicts, or tells the user's server of them, within bounds of number, rate
+//! and time; never waits for one, and never runs what a verdict says.
+
+mod webhook;
 
 use std::{
     io,
@@ -12,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Result;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -20,14 +23,16 @@ use tokio::{
     time::timeout,
 };
 
+use super::http::Server;
 use crate::{
     analysis::report::{Identity, Verdict},
-    cli::ActionArgs,
+    cli::{ActionArgs, HttpUrl},
     model::Session,
     sink::json,
 };
+use webhook::Webhook;
 
-/// What became of the verdicts that a command was to be run for.
+/// What became of the verdicts that a command was to be run for, or a server to be told of.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     ended_well: AtomicU64,
@@ -51,9 +56,19 @@ impl Counts {
     }
 }
 
-/// The user's command.
+/// What is done for a verdict.
+enum Deed {
+    /// This command is run by the shell.
+    Command(String),
+    /// This server is to be told.
+    Server(Server),
+    /// It is told.
+    Webhook(Webhook),
+}
+
+/// What the user wants to be done for verdicts.
 pub(super) struct Action {
-    command: Arc<str>,
+    deed: Deed,
     time_max: Duration,
     pause: Duration,
     slots: Arc<Semaphore>,
@@ -62,16 +77,38 @@ pub(super) struct Action {
 }
 
 impl Action {
-    /// What these options ask for, if anything.
-    pub(super) fn new(args: &ActionArgs) -> Option<Self> {
-        Some(Self {
-            command: Arc::from(args.on_verdict.as_deref()?),
+    /// What these options ask for, if anything. Fails where a server can never be reached.
+    pub(super) fn new(args: &ActionArgs) -> Result<Option<Self>> {
+        let Some(deed) = &args.on_verdict else {
+            return Ok(None);
+        };
+        let deed = match HttpUrl::parse(deed) {
+            Some(url) => Deed::Server(Server::new(url)?),
+            None => Deed::Command(deed.clone()),
+        };
+        Ok(Some(Self {
+            deed,
             time_max: args.on_verdict_timeout,
             pause: args.on_verdict_pause,
             slots: Arc::new(Semaphore::new(args.on_verdict_at_once as usize)),
             last_begun: None,
             counts: Arc::default(),
-        })
+        }))
+    }
+
+    /// Starts what it takes to tell a server: a thread, which does `first` what it is given.
+    pub(super) fn start(&mut self, first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        if let Deed::Server(server) = &self.deed {
+            let counts = self.counts();
+            let webhook = Webhook::start(server.clone(), self.time_max, counts, first)?;
+            self.deed = Deed::Webhook(webhook);
+        }
+        Ok(())
+    }
+
+    /// Whether it starts programs, which have the rights of the thread that starts them.
+    pub(super) fn runs_commands(&self) -> bool {
+        matches!(self.deed, Deed::Command(_))
     }
 
     /// What became of verdicts so far, now and later.
@@ -79,7 +116,7 @@ impl Action {
         Arc::clone(&self.counts)
     }
 
-    /// Runs the command for each verdict that is new.
+    /// Does it for each verdict that is new.
     pub(super) fn verdicts(&mut self, session: &Session, verdicts: &[Verdict]) {
         for verdict in verdicts.iter().filter(|verdict| verdict.update == 0) {
             self.verdict(session, verdict);
@@ -98,15 +135,20 @@ impl Action {
         };
         self.last_begun = Some(Instant::now());
         let input = json::verdict(session, verdict);
-        match start(&self.command, verdict) {
-            Ok(child) => {
-                let (counts, time_max) = (Arc::clone(&self.counts), self.time_max);
-                tokio::spawn(follow(child, input, time_max, counts, slot));
-            }
-            Err(error) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                log::error!("the command of --on-verdict cannot be run: {error}");
-            }
+        match &self.deed {
+            Deed::Command(command) => match start(command, verdict) {
+                Ok(child) => {
+                    let (counts, time_max) = (Arc::clone(&self.counts), self.time_max);
+                    tokio::spawn(follow(child, input, time_max, counts, slot));
+                }
+                Err(error) => {
+                    self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                    log::error!("the command of --on-verdict cannot be run: {error}");
+                }
+            },
+            Deed::Webhook(webhook) => webhook.post(input, slot),
+            // The watch has not begun.
+            Deed::Server(_) => {}
         }
     }
 }

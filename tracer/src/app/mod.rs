@@ -9,6 +9,7 @@ mod export;
 mod exporter;
 mod feed;
 mod flight;
+mod http;
 mod journal;
 mod notify;
 mod otlp;

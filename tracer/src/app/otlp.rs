@@ -16,18 +16,15 @@ use std::{
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Collected, Full, Limited};
-use hyper::{Request, StatusCode, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
 
+use super::http::Server;
 use crate::{
     analysis::report::Verdict,
-    cli::Collector,
     model::Session,
     sink::otlp::{self, LogRecord},
 };
@@ -51,18 +48,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// At the end of the watch the last ones have so long.
 const LAST_TIME: Duration = Duration::from_secs(3);
 
-/// An answer is a few words, or one of a proxy that is no collector at all.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
-
 /// Where verdicts are delivered.
 #[derive(Clone)]
 pub(super) struct Deliveries {
-    collector: Collector,
+    collector: Server,
     counts: Arc<Counts>,
 }
 
 impl Deliveries {
-    pub(super) fn new(collector: Collector) -> Self {
+    pub(super) fn new(collector: Server) -> Self {
         Self {
             collector,
             counts: Arc::default(),
@@ -176,7 +170,7 @@ impl Delivery {
         let made = of(queued) + of(queue_full);
         let lost = made.saturating_sub(of(delivered));
         if lost > 0 {
-            let authority = &self.to.collector.authority;
+            let authority = self.to.collector.authority();
             log::warn!("{lost} of {made} records did not reach the collector at {authority}");
         }
     }
@@ -205,11 +199,6 @@ enum Failure {
     Never(anyhow::Error),
 }
 
-/// Nothing is known against another try.
-fn later(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::Later(error.into(), None)
-}
-
 impl Sender {
     async fn run(mut self, mut queue: mpsc::Receiver<LogRecord>) {
         while let Some(first) = queue.recv().await {
@@ -233,7 +222,7 @@ impl Sender {
             let failure = match tried {
                 Ok(Ok(answer)) => return self.delivered(count, &answer),
                 Ok(Err(failure)) => failure,
-                Err(late) => later(late),
+                Err(late) => Failure::Later(late.into(), None),
             };
             match failure {
                 Failure::Later(error, wait) if begun.elapsed() < TRY_TIME => {
@@ -276,7 +265,7 @@ impl Sender {
 
     /// Says once that the collector fails, until it takes something again.
     fn say(&mut self, error: &anyhow::Error) {
-        let authority = &self.to.collector.authority;
+        let authority = self.to.collector.authority();
         if self.is_failing {
             log::debug!("the collector at {authority} is not told of verdicts: {error:#}");
         } else {
@@ -286,42 +275,18 @@ impl Sender {
     }
 
     async fn post(&self, body: Bytes) -> Result<Bytes, Failure> {
-        let Collector {
-            host,
-            port,
-            authority,
-            path,
-        } = &self.to.collector;
-        let stream = TcpStream::connect((&**host, *port)).await.map_err(later)?;
-        let stream = TokioIo::new(stream);
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(later)?;
-        let connection = tokio::spawn(connection);
-        let request = Request::post(&**path)
-            .header(header::HOST, &**authority)
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .header(
-                header::USER_AGENT,
-                concat!("tracer/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Full::new(body))
-            .map_err(|error| Failure::Never(error.into()))?;
-        let response = sender.send_request(request).await.map_err(later)?;
-        let status = response.status();
-        let wait = response.headers().get(header::RETRY_AFTER);
-        let wait = wait.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
-        if !status.is_success() {
-            let error = anyhow!("it answers {status}");
-            return Err(if is_for_now(status) {
-                Failure::Later(error, wait.map(Duration::from_secs))
-            } else {
-                Failure::Never(error)
-            });
+        let server = &self.to.collector;
+        let answer = server.post("application/x-protobuf", body).await;
+        let answer = answer.map_err(|error| Failure::Later(error, None))?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
         }
-        let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let answer = answer.collect().await;
-        connection.abort();
-        // It has taken the records, whatever it says of them.
-        Ok(answer.map(Collected::to_bytes).unwrap_or_default())
+        let error = anyhow!("it answers {}", answer.status);
+        Err(if is_for_now(answer.status) {
+            Failure::Later(error, answer.retry_after)
+        } else {
+            Failure::Never(error)
+        })
     }
 }
 

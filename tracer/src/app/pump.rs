@@ -119,7 +119,7 @@ impl<'a> Pump<'a> {
     /// Begins a watch with what is attached already.
     pub(super) fn start(
         options: &live::Options,
-        watch: Watch,
+        mut watch: Watch,
         (mut live, drain): (Live, Drain),
         exporter: Option<Exporter>,
         confinement: &Confinement,
@@ -188,6 +188,11 @@ impl<'a> Pump<'a> {
             .map(|to| Delivery::start(to, &session, confinement.of(Duty::Plain)))
             .transpose()
             .context("cannot start the thread that tells the collector")?;
+        if let Some(action) = &mut watch.action {
+            action
+                .start(confinement.of(Duty::Plain))
+                .context("cannot start the thread that tells the server of --on-verdict")?;
+        }
         let engine = Engine::new(watch.thresholds);
         let mut feed = Feed::new(
             engine,

@@ -8,7 +8,7 @@ use rustix::{
     thread::CapabilitySet,
 };
 
-use super::pump::Watch;
+use super::{action::Action, pump::Watch};
 use crate::{
     confine::{Duty, Place, is_enough},
     source::live::{self, Live},
@@ -39,7 +39,8 @@ pub(super) fn of_collector(
     settings: Option<&Path>,
     to_read_maps: CapabilitySet,
 ) -> Option<Duty> {
-    if watch.action.is_some() {
+    let action = watch.action.as_ref();
+    if action.is_some_and(Action::runs_commands) {
         return None;
     }
     let places = places(watch);

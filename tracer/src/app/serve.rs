@@ -3,8 +3,8 @@
 use anyhow::{Result, anyhow};
 
 use super::{
-    action::Action, code, exports, is_broken_pipe, otlp::Deliveries, output::Output, print, pump,
-    pump::Watch, record, scope_options,
+    action::Action, code, exports, http::Server, is_broken_pipe, otlp::Deliveries, output::Output,
+    print, pump, pump::Watch, record, scope_options,
 };
 use crate::cli::{ServeArgs, Settings, exit};
 
@@ -14,10 +14,11 @@ pub(super) fn serve(args: &ServeArgs, settings: Option<Settings>) -> Result<u8> 
         print(&settings.map_or_else(String::new, |settings| settings.render()))?;
         return Ok(exit::CLEAN);
     }
+    let collector = args.otlp.otlp.clone().map(Server::new).transpose()?;
     let watch = Watch {
         settings,
-        action: Action::new(&args.action),
-        deliveries: args.otlp.otlp.clone().map(Deliveries::new),
+        action: Action::new(&args.action)?,
+        deliveries: collector.map(Deliveries::new),
         keeps_privileges: args.rights.keep_privileges,
         exports: exports(Some(args.metrics), &args.metrics_detail),
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)

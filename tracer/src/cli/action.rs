@@ -1,20 +1,21 @@
-//! The words that say what is run when there is a verdict; never how.
+//! The words that say what is done when there is a verdict; never how.
 
 use std::time::Duration;
 
 use clap::Args;
 
-use super::positive_time;
+use super::{HttpUrl, positive_time};
 
-/// What is run when there is a verdict.
+/// What is done when there is a verdict.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Commands")]
 pub struct ActionArgs {
     /// Run this command by the shell for each new verdict, with the verdict as JSON on its standard
-    /// input and `VERDICT_NAME`, `VERDICT_PID` and others in its environment (see docs/serve.md)
-    #[arg(long, value_name = "COMMAND")]
+    /// input and `VERDICT_NAME`, `VERDICT_PID` and others in its environment; or, where it is an
+    /// address that begins with `http://` or `https://`, post the verdict there (see docs/serve.md)
+    #[arg(long, value_name = "COMMAND|URL", value_parser = deed)]
     pub on_verdict: Option<String>,
-    /// Kill the command, and all that it has started, after this time
+    /// Kill the command, and all that it has started, or give the server up, after this time
     #[arg(
         long, value_name = "TIME", default_value = "30s", value_parser = positive_time,
         requires = "on_verdict"
@@ -32,4 +33,12 @@ pub struct ActionArgs {
         value_parser = clap::value_parser!(u32).range(1..=64)
     )]
     pub on_verdict_at_once: u32,
+}
+
+/// What begins like an address must be one.
+fn deed(text: &str) -> Result<String, &'static str> {
+    if HttpUrl::is_meant(text) && HttpUrl::parse(text).is_none() {
+        return Err("expected an address such as https://alerts.example.com/tracer, or a command");
+    }
+    Ok(text.to_owned())
 }

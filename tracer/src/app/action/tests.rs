@@ -1,6 +1,11 @@
 //! Commands that are run, fail, take too long or come too often; never a real verdict.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::Path,
+};
 
 use tokio::time::sleep;
 
@@ -17,6 +22,7 @@ fn action(command: &str) -> Action {
         on_verdict_pause: Duration::ZERO,
         on_verdict_at_once: 1,
     })
+    .unwrap()
     .unwrap()
 }
 
@@ -160,4 +166,69 @@ fn what_is_passed_over_is_counted() {
         until(&early.counts, "too_soon", 1).await;
         until(&early.counts, "ended_well", 1).await;
     });
+}
+
+/// A server that takes one request and answers it; what came.
+fn take(listener: &TcpListener, status: &str) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut came = Vec::new();
+    while !came.ends_with(b"}\n") {
+        let mut bytes = [0; 4096];
+        let read = stream.read(&mut bytes).unwrap();
+        assert_ne!(read, 0, "it is cut");
+        came.extend_from_slice(&bytes[..read]);
+    }
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(answer.as_bytes()).unwrap();
+    String::from_utf8(came).unwrap()
+}
+
+fn webhook() -> (TcpListener, Action) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook?key=1", listener.local_addr().unwrap());
+    let mut action = action(&url);
+    assert!(!action.runs_commands());
+    action.start(|| ()).unwrap();
+    (listener, action)
+}
+
+#[test]
+fn a_server_is_told_of_a_verdict() {
+    let (listener, mut action) = webhook();
+    action.verdicts(&Session::default(), &[verdict(1)]);
+    let came = take(&listener, "204 No Content");
+    let (head, body) = came.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /hook?key=1 HTTP/1.1\r\n"), "{head}");
+    assert!(
+        head.contains("content-type: application/json\r\n"),
+        "{head}"
+    );
+    let told: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(told["verdict"], "fd_near_limit");
+    run(until(&action.counts, "ended_well", 1));
+}
+
+#[test]
+fn a_server_that_fails_or_is_not_there_is_counted() {
+    let (listener, mut action) = webhook();
+    action.verdicts(&Session::default(), &[verdict(1)]);
+    take(&listener, "500 Internal Server Error");
+    run(until(&action.counts, "failed", 1));
+    drop(listener);
+    action.verdicts(&Session::default(), &[verdict(2)]);
+    run(until(&action.counts, "failed", 2));
+}
+
+#[test]
+fn a_server_that_takes_too_long_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut action = Action {
+        time_max: Duration::from_millis(300),
+        ..action(&url)
+    };
+    action.start(|| ()).unwrap();
+    action.verdicts(&Session::default(), &[verdict(1), verdict(2)]);
+    run(until(&action.counts, "timed_out", 1));
+    run(until(&action.counts, "too_many", 1));
 }

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use prost::Message as _;
 
 use super::*;
-use crate::app::action::tests::verdict;
+use crate::{app::action::tests::verdict, cli::HttpUrl};
 
 /// What came in one request.
 struct Came {
@@ -55,12 +55,8 @@ fn take(listener: &TcpListener, status: &str, answer: &[u8]) -> Came {
 fn listen() -> (TcpListener, Deliveries) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
-    let to = Deliveries::new(Collector {
-        host: at.ip().to_string(),
-        port: at.port(),
-        authority: at.to_string(),
-        path: "/v1/logs".to_owned(),
-    });
+    let url = HttpUrl::parse(&format!("http://{at}/v1/logs")).unwrap();
+    let to = Deliveries::new(Server::new(url).unwrap());
     (listener, to)
 }
 
