@@ -14,11 +14,19 @@ use crate::{
     stack::NOT_ASKED,
 };
 
+/// The counters of a kind on this CPU.
+#[inline(always)]
+fn stats_of(kind: EventKind) -> Option<*mut EventStats> {
+    let all = STATS.get_ptr_mut(0)?;
+    // SAFETY: every kind has its place in the map's value.
+    Some(unsafe { all.cast::<EventStats>().add(kind as usize) })
+}
+
 /// Counts an event that a hook has seen. Each such event must come to exactly one [`conclude`],
 /// [`stream`] or [`stream_with_path`]. What is not selected is counted by [`see_filtered`] alone.
 #[inline(always)]
 pub fn see(kind: EventKind) {
-    if let Some(stats) = STATS.get_ptr_mut(kind as u32) {
+    if let Some(stats) = stats_of(kind) {
         // SAFETY: the pointer is into the map's value, which outlives the program's run.
         add(unsafe { &raw mut (*stats).seen }, 1);
     }
@@ -27,7 +35,7 @@ pub fn see(kind: EventKind) {
 /// Counts an event that a hook has seen and that was not selected.
 #[inline(always)]
 pub fn see_filtered(kind: EventKind) {
-    if let Some(stats) = STATS.get_ptr_mut(kind as u32) {
+    if let Some(stats) = stats_of(kind) {
         // SAFETY: the pointer is into the map's value, which outlives the program's run.
         unsafe {
             add(&raw mut (*stats).seen, 1);
@@ -40,7 +48,7 @@ pub fn see_filtered(kind: EventKind) {
 /// this CPU, which is when a warning is worth its place in the log.
 #[inline(always)]
 pub fn conclude(kind: EventKind, outcome: Outcome) -> bool {
-    let Some(stats) = STATS.get_ptr_mut(kind as u32) else {
+    let Some(stats) = stats_of(kind) else {
         return false;
     };
     let counter = counter_of(stats, outcome);

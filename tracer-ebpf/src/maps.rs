@@ -12,10 +12,9 @@ use crate::sock::SockInfo;
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// What became of every event, by [`EventKind`].
+/// What became of every event, by [`EventKind`]: all in one entry, as the collector reads them all at once.
 #[map]
-pub static STATS: PerCpuArray<EventStats> =
-    PerCpuArray::with_max_entries(EventKind::COUNT as u32, 0);
+pub static STATS: PerCpuArray<[EventStats; EventKind::COUNT]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The exact totals of each process, by pid. An entry ends with its process.
 #[map]

@@ -43,7 +43,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 
 /// How many ticks pass until it is read again which runs of hooks the kernel skipped.
-const TICKS_PER_SKIPPED: u32 = 4;
+const TICKS_PER_SKIPPED: u32 = 20;
 
 /// How a watch goes on and ends.
 pub(super) struct Watch {
@@ -113,6 +113,8 @@ pub(super) struct Pump<'a> {
     output: &'a mut Output,
     /// How many ticks there were.
     ticks: u32,
+    /// How many events hooks had seen when totals were last read.
+    seen_by_totals: Option<u64>,
 }
 
 impl<'a> Pump<'a> {
@@ -215,6 +217,7 @@ impl<'a> Pump<'a> {
             facts,
             output,
             ticks: 0,
+            seen_by_totals: None,
         })
     }
 
@@ -295,12 +298,16 @@ impl<'a> Pump<'a> {
         if self.ticks.is_multiple_of(TICKS_PER_SKIPPED) {
             self.live.read_skipped();
         }
-        self.feed.losses(self.live.losses()?);
+        let losses = self.live.losses()?;
+        let seen = Some(losses.over_kinds(|stats| stats.seen));
+        self.feed.losses(losses);
         self.feed.tick(now);
-        // For the next tick, unless those before still wait for their events.
-        if !self.feed.awaits_totals() {
+        // For the next tick, unless those before still wait for their events, or no hook has seen
+        // anything since: the kernel walks its whole table of processes, however few they are.
+        if !self.feed.awaits_totals() && seen != self.seen_by_totals {
             self.feed
                 .read_totals(session::now(), &self.live.processes());
+            self.seen_by_totals = seen;
         }
         self.tell()
     }

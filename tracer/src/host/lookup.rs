@@ -29,8 +29,8 @@ use crate::model::{
 const COUNT_ATTEMPTS: u32 = 5;
 
 /// The time between two listings where the last one was empty and no connection did anything since: the
-/// kernel looks through its whole table each time.
-const QUIET_INTERVAL: Nanos = Nanos::from_secs(10);
+/// kernel looks through its whole table each time. A socket stays in `TIME_WAIT` for twice as long.
+const QUIET_INTERVAL: Nanos = Nanos::from_secs(30);
 
 /// Network namespaces that are listed beside tracer's own.
 const NAMESPACES_MAX: usize = 256;

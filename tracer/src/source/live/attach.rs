@@ -16,8 +16,8 @@ use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, MapError},
     programs::{
-        Program, ProgramError, ProgramFd, ProgramType, RawTracePoint, RawTracePointRunOptions,
-        TestRun as _,
+        FEntry, Program, ProgramError, ProgramFd, ProgramType, RawTracePoint,
+        RawTracePointRunOptions, TestRun as _,
     },
     sys::{BpfHelper, is_helper_supported},
 };
@@ -201,6 +201,9 @@ impl Kernel {
 /// Loads the object and attaches all hooks that the selection needs.
 pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     allow_locked_memory();
+    // Made first, as it reads all types of the kernel for itself: that memory serves again for ours.
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
     let types = KernelTypes::read(Path::new(VMLINUX_BTF)).map_err(AttachError::Types)?;
     let offsets = types.offsets().map_err(AttachError::Types)?;
     let btf = Btf::from_sys_fs().map_err(|error| AttachError::Load(error.into()))?;
@@ -210,6 +213,53 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
         offsets,
     };
 
+    loader
+        .btf(Some(&kernel.btf))
+        .override_global("OFFSETS", &kernel.offsets, true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 });
+    let asks = configuration(options);
+    let mut ebpf = open(&mut loader, &asks)?;
+    let with_cookie = if options.has_hosts_pids {
+        asks
+    } else {
+        // What was opened so far does not know it.
+        let own = collector(&mut ebpf).map_err(AttachError::Collector)?;
+        Config {
+            own_pid: own.pid,
+            own_pidns: own.pidns,
+            own_pid_level: own.pid_level,
+            ..asks
+        }
+    };
+    if !options.has_hosts_pids {
+        ebpf = open(&mut loader, &with_cookie)?;
+    }
+    let without_cookie = Config {
+        has_socket_cookie: 0,
+        ..with_cookie
+    };
+    // One program tells whether tracing programs work, and whether they have the helper.
+    let tracing = if options.method == Method::Kprobe {
+        ebpf = open(&mut loader, &without_cookie)?;
+        false
+    } else if let Err(first) = probe(&mut ebpf, &kernel) {
+        ebpf = open(&mut loader, &without_cookie)?;
+        let second = probe(&mut ebpf, &kernel);
+        if let Err(second) = &second {
+            log::debug!("no tracing programs: {first}; without the cookie helper: {second}");
+        }
+        second.is_ok()
+    } else {
+        true
+    };
+    drop(loader);
+    select(&mut ebpf, &options.selection)?;
+    attach_all(ebpf, &kernel, options, tracing)
+}
+
+/// What the kernel half is to do, as far as it is known before it is opened.
+fn configuration(options: &Options) -> Config {
     let mut config = Config {
         sock_secret: options.sock_secret,
         budget_per_second: options.fd_budget,
@@ -236,36 +286,7 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
         config.are_ports_few = 1;
         config.few_ports = few;
     }
-    let mut ebpf = open(options, &config, &kernel)?;
-    if !options.has_hosts_pids {
-        // What was opened so far does not know it: each way below opens the object anew.
-        let own = collector(&mut ebpf).map_err(AttachError::Collector)?;
-        config.own_pid = own.pid;
-        config.own_pidns = own.pidns;
-        config.own_pid_level = own.pid_level;
-    }
-    let mut tracing = options.method != Method::Kprobe;
-    if tracing {
-        // One program tells whether tracing programs work, and whether they have the helper.
-        if let Err(first) = probe(&mut ebpf, &kernel) {
-            config.has_socket_cookie = 0;
-            ebpf = open(options, &config, &kernel)?;
-            if let Err(second) = probe(&mut ebpf, &kernel) {
-                log::debug!("no tracing programs: {first}; without the cookie helper: {second}");
-                tracing = false;
-                ebpf = open(options, &config, &kernel)?;
-            }
-        }
-        // A loaded program may be loaded only once: begin with a fresh object.
-        if tracing {
-            ebpf = open(options, &config, &kernel)?;
-        }
-    } else {
-        config.has_socket_cookie = 0;
-        ebpf = open(options, &config, &kernel)?;
-    }
-    select(&mut ebpf, &options.selection)?;
-    attach_all(ebpf, &kernel, options, tracing)
+    config
 }
 
 /// The selected ports, the last of them repeated, where they are few enough to be compared one by one.
@@ -290,13 +311,10 @@ fn allow_locked_memory() {
     }
 }
 
-fn open(options: &Options, config: &Config, kernel: &Kernel) -> Result<Ebpf, AttachError> {
-    EbpfLoader::new()
-        .btf(Some(&kernel.btf))
+/// Opens the object for this configuration.
+fn open<'a>(loader: &mut EbpfLoader<'a>, config: &'a Config) -> Result<Ebpf, AttachError> {
+    loader
         .override_global("CONFIG", config, true)
-        .override_global("OFFSETS", &kernel.offsets, true)
-        .map_max_entries("EVENTS", options.ring_bytes)
-        .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 })
         .load(OBJECT)
         .map_err(AttachError::Load)
 }
@@ -319,10 +337,15 @@ fn collector(ebpf: &mut Ebpf) -> Result<Collector, String> {
     Ok(told)
 }
 
+/// Attaches one tracing program, and takes it back: it is attached once more with all others.
 fn probe(ebpf: &mut Ebpf, kernel: &Kernel) -> Result<(), String> {
     let program = ebpf.program_mut("tcp_connect").ok_or("no such program")?;
-    load_and_attach(program, "tcp_connect", Attachment::Entry, kernel)
-        .map_err(|error| with_causes(&error))
+    let mut attach = || {
+        load_and_attach(program, "tcp_connect", Attachment::Entry, kernel)?;
+        let program: &mut FEntry = program.try_into()?;
+        program.unload()
+    };
+    attach().map_err(|error| with_causes(&error))
 }
 
 /// Tells the kernel half the ports and processes that the user selected.
