@@ -90,7 +90,8 @@ fn wakeup_flags(record_bytes: u64) -> u64 {
 }
 
 /// Sends a record of fixed size that `fill` writes in place, and accounts for it. True where it was
-/// streamed.
+/// streamed. `fill` must be inlined by its own word: as a function, which the compiler may choose where it
+/// is needed twice, it would be given a pointer into the ring, which verifiers up to 6.1 refuse.
 #[inline(always)]
 pub fn stream<T: 'static>(kind: EventKind, fill: impl FnOnce(*mut T)) -> bool {
     let Some(mut record) = EVENTS.reserve::<T>(0) else {

@@ -79,10 +79,14 @@ fn sum(of_kind: &[u64; FdKind::COUNT]) -> u64 {
 /// Streams a descriptor event without a path.
 #[inline(always)]
 pub fn stream(change: Change, actor: Actor, counters: *const ProcessCounters) -> bool {
-    emit::stream::<FdEvent>(change.kind, |event| {
-        // SAFETY: the record was reserved with this very type; `counters` is a map value.
-        unsafe { fill(event, change, actor, counters) }
-    })
+    emit::stream::<FdEvent>(
+        change.kind,
+        #[inline(always)]
+        |event| {
+            // SAFETY: the record was reserved with this very type; `counters` is a map value.
+            unsafe { fill(event, change, actor, counters) }
+        },
+    )
 }
 
 /// Counts a descriptor that was got.

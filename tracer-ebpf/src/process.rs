@@ -166,35 +166,39 @@ struct Introduction {
 #[inline(always)]
 pub fn introduce(actor: Actor, is_exec: bool) -> bool {
     emit::see(EventKind::Process);
-    emit::stream::<Introduction>(EventKind::Process, |record| {
-        let task = current_task();
-        let leader = leader(task);
-        let parent = read_ptr(leader, offset!(task_real_parent));
-        // A task that ends has left its namespaces: then both read as zeros.
-        let nsproxy = read_ptr(task, offset!(task_nsproxy));
-        let uts = read_ptr(nsproxy, offset!(nsproxy_uts));
-        // SAFETY: the record was reserved with this very type.
-        unsafe {
-            let event = &raw mut (*record).event;
-            emit::fill_header(&raw mut (*event).header, EventKind::Process, actor);
-            (*event).start_ns = start_ns(leader);
-            (*event).cgroup_id = generated::bpf_get_current_cgroup_id();
-            (*event).ppid = read(parent, offset!(task_tgid));
-            (*event).uid = bpf_get_current_uid_gid() as u32;
-            (*event).ns_pid = ns_pid(leader);
-            (*event).netns = netns_of(nsproxy);
-            copy_own_comm(&raw mut (*event).comm, leader);
-            copy_own_comm(&raw mut (*event).parent_comm, parent);
-            copy(
-                (&raw mut (*event).hostname).cast(),
-                HOSTNAME_BYTES as u32,
-                uts.wrapping_add(offset!(uts_nodename)),
-            );
-            (*event).is_exec = u8::from(is_exec);
-            (*event).padding = [0; 2];
-            fill_args(record, task);
-        }
-    })
+    emit::stream::<Introduction>(
+        EventKind::Process,
+        #[inline(always)]
+        |record| {
+            let task = current_task();
+            let leader = leader(task);
+            let parent = read_ptr(leader, offset!(task_real_parent));
+            // A task that ends has left its namespaces: then both read as zeros.
+            let nsproxy = read_ptr(task, offset!(task_nsproxy));
+            let uts = read_ptr(nsproxy, offset!(nsproxy_uts));
+            // SAFETY: the record was reserved with this very type.
+            unsafe {
+                let event = &raw mut (*record).event;
+                emit::fill_header(&raw mut (*event).header, EventKind::Process, actor);
+                (*event).start_ns = start_ns(leader);
+                (*event).cgroup_id = generated::bpf_get_current_cgroup_id();
+                (*event).ppid = read(parent, offset!(task_tgid));
+                (*event).uid = bpf_get_current_uid_gid() as u32;
+                (*event).ns_pid = ns_pid(leader);
+                (*event).netns = netns_of(nsproxy);
+                copy_own_comm(&raw mut (*event).comm, leader);
+                copy_own_comm(&raw mut (*event).parent_comm, parent);
+                copy(
+                    (&raw mut (*event).hostname).cast(),
+                    HOSTNAME_BYTES as u32,
+                    uts.wrapping_add(offset!(uts_nodename)),
+                );
+                (*event).is_exec = u8::from(is_exec);
+                (*event).padding = [0; 2];
+                fill_args(record, task);
+            }
+        },
+    )
 }
 
 #[inline(always)]

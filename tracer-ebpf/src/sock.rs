@@ -276,32 +276,36 @@ pub fn stream(sock: &Sock, info: &SockInfo, change: Change, actor: Option<Actor>
         emit::conclude(change.kind, Outcome::ReadFailed);
         return;
     }
-    emit::stream::<TcpEvent>(change.kind, |event| {
-        // SAFETY: the record was reserved with this very type.
-        unsafe {
-            let header = &raw mut (*event).header;
-            match actor {
-                Some(actor) => emit::fill_header(header, change.kind, actor),
-                None => emit::fill_header_of_owner(header, change.kind, info.pid, info.tid),
+    emit::stream::<TcpEvent>(
+        change.kind,
+        #[inline(always)]
+        |event| {
+            // SAFETY: the record was reserved with this very type.
+            unsafe {
+                let header = &raw mut (*event).header;
+                match actor {
+                    Some(actor) => emit::fill_header(header, change.kind, actor),
+                    None => emit::fill_header_of_owner(header, change.kind, info.pid, info.tid),
+                }
+                (*header).stack = change.stack;
+                (*event).sock = sock.key() ^ config!(sock_secret);
+                (*event).cookie = info.cookie;
+                (*event).start_ns = info.start_ns;
+                (*event).tx_bytes = info.tx_bytes;
+                (*event).rx_bytes = info.rx_bytes;
+                (*event).lport = info.lport;
+                (*event).rport = sock.remote_port();
+                (*event).netns = sock.netns();
+                (*event).family = family;
+                (*event).old_state = change.old_state;
+                (*event).new_state = change.new_state;
+                (*event).errno = change.errno;
+                (*event).role = info.role;
+                (*event).padding = [0; 7];
+                fill_addresses(event, sock);
             }
-            (*header).stack = change.stack;
-            (*event).sock = sock.key() ^ config!(sock_secret);
-            (*event).cookie = info.cookie;
-            (*event).start_ns = info.start_ns;
-            (*event).tx_bytes = info.tx_bytes;
-            (*event).rx_bytes = info.rx_bytes;
-            (*event).lport = info.lport;
-            (*event).rport = sock.remote_port();
-            (*event).netns = sock.netns();
-            (*event).family = family;
-            (*event).old_state = change.old_state;
-            (*event).new_state = change.new_state;
-            (*event).errno = change.errno;
-            (*event).role = info.role;
-            (*event).padding = [0; 7];
-            fill_addresses(event, sock);
-        }
-    });
+        },
+    );
 }
 
 #[inline(always)]

@@ -20,14 +20,18 @@ fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
         && process::is_last_thread()
     {
         emit::see(KIND);
-        let streamed = emit::stream::<ExitEvent>(KIND, |event| {
-            // SAFETY: the record was reserved with this very type; `counters` is a map value.
-            unsafe {
-                emit::fill_header(&raw mut (*event).header, KIND, actor);
-                process::copy_comm(&raw mut (*event).comm, process::current_task());
-                process::copy_counters(&raw mut (*event).counters, counters);
-            }
-        });
+        let streamed = emit::stream::<ExitEvent>(
+            KIND,
+            #[inline(always)]
+            |event| {
+                // SAFETY: the record was reserved with this very type; `counters` is a map value.
+                unsafe {
+                    emit::fill_header(&raw mut (*event).header, KIND, actor);
+                    process::copy_comm(&raw mut (*event).comm, process::current_task());
+                    process::copy_counters(&raw mut (*event).counters, counters);
+                }
+            },
+        );
         if streamed {
             let _ = PROCESSES.remove(actor.pid);
         } else {

@@ -79,29 +79,33 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
     add(unsafe { &raw mut (*counters).connects }, 1);
     let stack = stack::take(ctx);
     let sock = Sock::read(sk);
-    emit::stream::<TcpEvent>(KIND, |event| {
-        // SAFETY: the record was reserved with this very type; at most 16 bytes of address.
-        unsafe {
-            emit::fill_header(&raw mut (*event).header, KIND, actor);
-            (*event).header.stack = stack;
-            (*event).sock = sock.key() ^ config!(sock_secret);
-            (*event).cookie = sock.existing_cookie();
-            (*event).start_ns = now_ns();
-            (*event).tx_bytes = 0;
-            (*event).rx_bytes = 0;
-            zero(&raw mut (*event).laddr);
-            zero(&raw mut (*event).raddr);
-            let to = (&raw mut (*event).raddr).cast::<u8>();
-            copy(to, target.bytes, target.address.wrapping_add(target.at));
-            (*event).lport = 0;
-            (*event).rport = rport;
-            (*event).netns = sock.netns();
-            (*event).family = target.family;
-            (*event).old_state = CLOSE;
-            (*event).new_state = CLOSE;
-            (*event).errno = errno;
-            (*event).role = Role::Client as u8;
-            (*event).padding = [0; 7];
-        }
-    });
+    emit::stream::<TcpEvent>(
+        KIND,
+        #[inline(always)]
+        |event| {
+            // SAFETY: the record was reserved with this very type; at most 16 bytes of address.
+            unsafe {
+                emit::fill_header(&raw mut (*event).header, KIND, actor);
+                (*event).header.stack = stack;
+                (*event).sock = sock.key() ^ config!(sock_secret);
+                (*event).cookie = sock.existing_cookie();
+                (*event).start_ns = now_ns();
+                (*event).tx_bytes = 0;
+                (*event).rx_bytes = 0;
+                zero(&raw mut (*event).laddr);
+                zero(&raw mut (*event).raddr);
+                let to = (&raw mut (*event).raddr).cast::<u8>();
+                copy(to, target.bytes, target.address.wrapping_add(target.at));
+                (*event).lport = 0;
+                (*event).rport = rport;
+                (*event).netns = sock.netns();
+                (*event).family = target.family;
+                (*event).old_state = CLOSE;
+                (*event).new_state = CLOSE;
+                (*event).errno = errno;
+                (*event).role = Role::Client as u8;
+                (*event).padding = [0; 7];
+            }
+        },
+    );
 }

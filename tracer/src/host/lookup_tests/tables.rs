@@ -1,6 +1,6 @@
 //! The thread of look-ups and descriptor tables: how full they are, and what they hold.
 
-use super::*;
+use super::{super::tables::SETTLED_AGE, *};
 
 /// What is told of a process of this age with so many descriptors, of which this is held.
 fn told_of(age: Nanos, table: DescriptorTable, nets: Vec<i64>) -> (TableFact, Vec<Input>) {
