@@ -23,7 +23,8 @@ impl Relooks {
     }
 
     /// The processes that should be looked at by now: those that got or closed descriptors since they
-    /// were, those that were too young for it, and from time to time all others. Some at a time, as a look at a big table costs milliseconds.
+    /// were, those that were too young for it, and from time to time all others. Some at a time, as a
+    /// look at a big table costs milliseconds.
     pub(super) fn due(&mut self, now: Nanos, processes: &Processes) -> Vec<Pid> {
         let mut due = Vec::new();
         // Each process once: at the end of time its next turn is no later than this one.
