@@ -195,7 +195,7 @@ impl Engine {
                 let owner = || processes.owner(event);
                 self.connections
                     .apply(event.ts, tcp.sock, tcp, actor, owner, &mut outcomes);
-                self.account(&outcomes);
+                self.account(event.ts, &outcomes);
                 self.outcomes = outcomes;
             }
             EventBody::Fd(fd) => self.descriptor_event(event, fd),
@@ -211,8 +211,9 @@ impl Engine {
         }
     }
 
-    /// Lets processes and groups know what became of connections.
-    fn account(&mut self, outcomes: &[Outcome]) {
+    /// Lets processes and groups know what became of connections at a moment, which may lie before the
+    /// latest that is known: facts come sooner than events, which wait in the ring.
+    fn account(&mut self, at: Nanos, outcomes: &[Outcome]) {
         for outcome in outcomes {
             match *outcome {
                 Outcome::Opened {
@@ -224,7 +225,7 @@ impl Engine {
                     if let Some(process) = self.processes.get_mut(owner.process) {
                         process.connections_open += 1;
                         if role == Role::Client {
-                            process.peers.note(remote, self.latest);
+                            process.peers.note(remote, at);
                         }
                     }
                     if role == Role::Client {
@@ -296,7 +297,7 @@ impl Engine {
     fn tick(&mut self) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.connections.tick(self.now, &mut outcomes);
-        self.account(&outcomes);
+        self.account(self.now, &outcomes);
         self.outcomes = outcomes;
         self.verdicts.begin_round();
         let live = self.groups.conclude(&mut Scene {

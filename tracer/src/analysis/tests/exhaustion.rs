@@ -8,7 +8,8 @@ use crate::{
         timeline::{NETNS, Timeline, Who, endpoint, exhaustion, instant, who},
     },
     model::{
-        Cookie, HostFact, Nanos, Pid, PortRange, SocketOwner, SocketRow, TableFact, TcpState, Tid,
+        Cookie, HostFact, Input, Nanos, Pid, PortRange, SocketOwner, SocketRow, TableFact,
+        TcpState, Tid,
     },
 };
 
@@ -326,6 +327,29 @@ fn a_stale_limit_is_corrected() {
         .open(LOADER, "/etc/hosts");
     t.look_at_descriptors(2_000, 60, 4_096).at(30.0);
     assert_eq!(exhaustion(&t.only("fd_exhaustion")).fd_limit, Some(60));
+}
+
+/// A look-up is told at once, and what happened before it may still wait in the ring.
+#[test]
+fn a_fact_that_overtakes_events_hides_no_peer() {
+    let mut t = Timeline::new();
+    t.process(2_000, "java", (1, "systemd"));
+    let ports = HostFact::EphemeralPorts {
+        netns: NETNS,
+        range: PortRange {
+            low: 32_768,
+            high: 60_999,
+        },
+    };
+    t.at(5.0).input(Input::Host(instant(5.4), ports));
+    t.connect(POOL, 1, REDIS).established(1).after_ms(100.0);
+    t.refuse(POOL, FdSource::Socket).at(6.0);
+    let told = t.only("fd_exhaustion");
+    let unreached = &exhaustion(&told).unreached_peers;
+    assert_eq!(
+        (unreached.len(), unreached[0].last_connect),
+        (1, instant(5.0))
+    );
 }
 
 #[test]
