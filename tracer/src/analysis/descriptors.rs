@@ -17,6 +17,7 @@ use super::{
     held::HeldFiles,
     limits,
     pattern::PatternId,
+    peers::Peers,
     stacks::StackCounts,
     thresholds::Thresholds,
 };
@@ -244,6 +245,14 @@ impl Descriptors {
         let refusals = self.refusals.get_or_insert_default();
         if refusals.refuse(refusal, level, self.soft_limit, held) {
             self.leave_near_to_exhaustion();
+        }
+    }
+
+    /// Learns whom the process had connected to when no socket was to be had.
+    pub(super) fn learn_peers(&mut self, peers: &Peers) {
+        let refusals = self.refusals.as_mut();
+        if let Some(exhaustion) = refusals.and_then(|refusals| refusals.current.as_mut()) {
+            exhaustion.learn_peers(peers);
         }
     }
 

@@ -75,6 +75,10 @@ impl Engine {
                 is_in_totals: fd.action == FdAction::Exhausted,
             };
             descriptors.refuse(refusal, level);
+            // Now, as by the next tick it may have connected again.
+            if fd.source == FdSource::Socket {
+                descriptors.learn_peers(&process.peers);
+            }
         } else {
             descriptors.note_content(event.ts, fd, pattern);
         }

@@ -353,6 +353,24 @@ fn a_fact_that_overtakes_events_hides_no_peer() {
 }
 
 #[test]
+fn a_peer_that_is_reached_again_before_the_next_tick_is_told() {
+    let mut t = Timeline::new();
+    t.process(2_000, "java", (1, "systemd"));
+    t.at(5.0).connect(POOL, 1, REDIS).established(1);
+    t.after_ms(100.0).refuse(POOL, FdSource::Socket);
+    t.after_ms(100.0).connect(POOL, 2, REDIS).established(2);
+    t.at(6.0);
+    let told = t.only("fd_exhaustion");
+    let redis = UnreachedPeer {
+        remote: endpoint(REDIS),
+        connects_before: 1,
+        last_connect: instant(5.0),
+        reached_again: Some(instant(5.2)),
+    };
+    assert_eq!(exhaustion(&told).unreached_peers, [redis]);
+}
+
+#[test]
 fn what_the_process_connects_to_meanwhile_is_reached_again() {
     let mut t = tomcat(4_096);
     t.at(1.0).connect(POOL, 50, "10.0.0.6:9092").established(50);
