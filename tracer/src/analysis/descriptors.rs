@@ -44,7 +44,7 @@ pub(super) struct Descriptors {
     /// Files opened within the window, or during the burst since it last grew.
     opened: VecDeque<OpenedFile>,
     /// The burst that goes on.
-    burst: Option<Burst>,
+    burst: Option<Box<Burst>>,
     /// Bursts that are over and still told.
     followed: VecDeque<Burst>,
     /// Open descriptors less the net count, from the last look at the table.
@@ -418,12 +418,12 @@ impl Descriptors {
 
     /// Bursts that are told, the one that goes on last.
     pub(super) fn bursts(&self) -> impl Iterator<Item = &Burst> {
-        self.followed.iter().chain(&self.burst)
+        self.followed.iter().chain(self.burst.as_deref())
     }
 
     /// Bursts that are told, the one that goes on last.
     pub(super) fn bursts_mut(&mut self) -> impl Iterator<Item = &mut Burst> {
-        self.followed.iter_mut().chain(&mut self.burst)
+        self.followed.iter_mut().chain(self.burst.as_deref_mut())
     }
 
     /// Every pattern that is still needed.
@@ -525,7 +525,7 @@ impl Descriptors {
         for file in self.opened.drain(..).filter(|file| file.ts >= before.ts) {
             burst.add(file);
         }
-        self.burst = Some(burst);
+        self.burst = Some(Box::new(burst));
     }
 
     fn finish_if_silent(&mut self, now: Nanos, thresholds: &Thresholds) {
@@ -547,7 +547,7 @@ impl Descriptors {
         if self.followed.len() >= limits::FOLLOWED_BURSTS {
             self.followed.pop_front();
         }
-        self.followed.push_back(burst);
+        self.followed.push_back(*burst);
         self.minima.clear();
         self.minima.extend(self.latest);
         self.opened.clear();

@@ -34,7 +34,8 @@ pub(super) struct Scene<'a> {
 /// All groups of connections, with the failed connects that they count.
 #[derive(Debug)]
 pub(super) struct Groups {
-    table: FxHashMap<GroupKey, Group>,
+    /// Each by itself: a table of large rows has nearly as much room for none, and is copied as it grows.
+    table: FxHashMap<GroupKey, Box<Group>>,
     failed: History<FailedConnect>,
     /// Groups that the next tick must look at.
     dirty: Vec<GroupKey>,
@@ -212,7 +213,7 @@ impl Groups {
 
     /// A group.
     pub(super) fn get_mut(&mut self, key: &GroupKey) -> Option<&mut Group> {
-        self.table.get_mut(key)
+        self.table.get_mut(key).map(Box::as_mut)
     }
 
     fn mark(&mut self, key: GroupKey) {

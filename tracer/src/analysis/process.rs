@@ -213,7 +213,8 @@ impl Process {
 /// All processes, ended ones included.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    table: FxHashMap<ProcessKey, Process>,
+    /// Each by itself: a table of large rows has nearly as much room for none, and is copied as it grows.
+    table: FxHashMap<ProcessKey, Box<Process>>,
     current: FxHashMap<Pid, ProcessKey>,
     next_serial: u32,
     shared: Shared,
@@ -226,17 +227,17 @@ pub(super) struct Processes {
 impl Processes {
     /// The process with this key, unless it was forgotten.
     pub(super) fn get(&self, key: ProcessKey) -> Option<&Process> {
-        self.table.get(&key)
+        self.table.get(&key).map(Box::as_ref)
     }
 
     /// The process with this key, unless it was forgotten.
     pub(super) fn get_mut(&mut self, key: ProcessKey) -> Option<&mut Process> {
-        self.table.get_mut(&key)
+        self.table.get_mut(&key).map(Box::as_mut)
     }
 
     /// All of them, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.table.values()
+        self.table.values().map(Box::as_ref)
     }
 
     /// The process that has this pid now.
@@ -246,7 +247,7 @@ impl Processes {
 
     /// Each process with its key, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (ProcessKey, &Process)> {
-        self.table.iter().map(|(key, process)| (*key, process))
+        self.table.iter().map(|(key, process)| (*key, &**process))
     }
 
     /// What a process is counted under; `None` where it was forgotten.
@@ -263,7 +264,7 @@ impl Processes {
 
     /// A process's name; empty where none is known.
     pub(super) fn name(&self, key: ProcessKey) -> &str {
-        self.table.get(&key).map_or("", Process::name)
+        self.get(key).map_or("", Process::name)
     }
 
     /// The process that acts in this event, met for the first time if need be.
@@ -331,7 +332,7 @@ impl Processes {
             old.ended.get_or_insert(at);
             old.changes = old.changes.wrapping_add(1);
         }
-        self.table.insert(key, Process::new(at));
+        self.table.insert(key, Box::new(Process::new(at)));
         self.ask_about(pid);
         key
     }
@@ -424,6 +425,7 @@ impl Processes {
             process.ended.get_or_insert(at);
             process.changes = process.changes.wrapping_add(1);
             process.last_activity = process.last_activity.max(at);
+            process.tally.forget_rates();
             process.descriptors.forget_content();
             process.peers.clear();
         }

@@ -98,6 +98,11 @@ impl Tally {
         self.marks.push_back(now);
     }
 
+    /// Nobody asks for rates any more: the process has ended.
+    pub(super) fn forget_rates(&mut self) {
+        self.marks = VecDeque::new();
+    }
+
     /// Takes note that this is how much was done by now.
     pub(super) fn mark(&mut self, at: Nanos) {
         let now = self.now(at);

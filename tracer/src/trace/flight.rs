@@ -21,10 +21,11 @@ use crate::model::{Input, Nanos};
 
 /// Some inputs, encoded.
 pub struct Segment {
-    messages: Vec<Buffer>,
+    /// All messages in one piece of exactly their size: as the encoder gives them, each has room for what
+    /// it could not compress, which would be kept for as long as the segment is.
+    messages: Buffer,
     begin: Nanos,
     end: Nanos,
-    bytes: usize,
 }
 
 /// The last minutes.
@@ -53,10 +54,8 @@ struct Preamble {
 
 impl Preamble {
     /// Takes what some messages say of it.
-    fn take(&mut self, messages: &[Buffer]) -> io::Result<()> {
-        let parts: Vec<_> = messages.iter().map(Buffer::as_slice).collect();
-        let bytes = parts.concat();
-        let mut frames = Frames::new(bytes.as_slice());
+    fn take(&mut self, messages: &Buffer) -> io::Result<()> {
+        let mut frames = Frames::new(messages.as_slice());
         while let Frame::Message(message) = frames.next()? {
             if let Some(number) = list_number(&message) {
                 self.lists.insert(number, message);
@@ -90,7 +89,7 @@ impl Flight {
     pub fn new(head: Head, window: Nanos, bytes_max: usize) -> io::Result<Self> {
         let mut encoder = BatchEncoder::new(&head, Batching::default()).map_err(encoding)?;
         let mut preamble = Preamble::default();
-        preamble.take(&encoder.batch().map_err(encoding)?)?;
+        preamble.take(&in_one(&encoder.batch().map_err(encoding)?))?;
         let batches = preamble.decoder(Decoder::default())?;
         Ok(Self {
             window,
@@ -158,22 +157,19 @@ impl Flight {
         if self.encoder.is_empty() {
             return Ok(None);
         }
-        let messages = self.encoder.batch().map_err(encoding)?;
-        let bytes = messages.iter().map(Buffer::len).sum();
         let segment = Arc::new(Segment {
-            messages,
+            messages: in_one(&self.encoder.batch().map_err(encoding)?),
             begin: self.begin,
             end: self.latest,
-            bytes,
         });
         self.begin = self.latest;
-        self.bytes += bytes;
+        self.bytes += segment.messages.len();
         self.segments.push_back(Arc::clone(&segment));
         let oldest = Nanos(self.latest.0.saturating_sub(self.window.0));
         while let Some(first) = self.segments.front()
             && (self.bytes > self.bytes_max || first.end < oldest)
         {
-            self.bytes -= first.bytes;
+            self.bytes -= first.messages.len();
             let first = self.segments.pop_front();
             if let Some(first) = first {
                 self.preamble.take(&first.messages)?;
@@ -252,16 +248,22 @@ impl<W: io::Write> Dump<W> {
 
 fn each_input(
     batches: &mut BatchDecoder,
-    messages: &[Buffer],
+    messages: &Buffer,
     mut to: impl FnMut(Input) -> io::Result<()>,
 ) -> io::Result<()> {
-    for message in messages {
-        batches.message(message.clone()).map_err(io::Error::other)?;
-        while let Some(input) = batches.next() {
-            to(input.map_err(io::Error::other)?)?;
-        }
+    // A segment is one batch, and the lists that come before it.
+    let messages = messages.clone();
+    batches.message(messages).map_err(io::Error::other)?;
+    while let Some(input) = batches.next() {
+        to(input.map_err(io::Error::other)?)?;
     }
     Ok(())
+}
+
+/// Messages in one piece.
+fn in_one(messages: &[Buffer]) -> Buffer {
+    let parts: Vec<_> = messages.iter().map(Buffer::as_slice).collect();
+    Buffer::from(parts.concat())
 }
 
 #[cfg(test)]
