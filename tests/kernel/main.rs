@@ -16,6 +16,7 @@ mod identity;
 mod innocents;
 mod journal;
 mod list;
+mod out_of_memory;
 mod overflow;
 mod programs;
 mod recordings;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         identity::tests(),
         innocents::tests(),
         journal::tests(),
+        out_of_memory::tests(),
         overflow::tests(),
         recordings::tests(),
         rights::tests(),

@@ -281,6 +281,9 @@ impl Feed {
         if let Some(recorder) = &mut self.recorder {
             recorder.flush();
         }
+        if let Some(flight) = &mut self.flight {
+            flight.flush_spill();
+        }
     }
 
     /// Ends the recording, if there is one.

@@ -2,19 +2,23 @@
 //! watch while a dump is written.
 
 use std::{
-    fs,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use tokio::sync::oneshot;
 
-use super::recorder::create_file;
+use super::{
+    recorder::create_file,
+    spill::{Leftover, Spill},
+};
 use crate::{
     analysis::report::Verdict,
     cli::{FlightArgs, nanos},
@@ -26,6 +30,10 @@ use crate::{
 /// The flight recorder of a watch, and the dumps that are being written.
 pub(super) struct FlightRecorder {
     flight: Flight,
+    /// What outlives this tracer, if that is wanted.
+    spill: Option<Spill>,
+    /// What other tracers have left, until it is dumped.
+    leftovers: Vec<Leftover>,
     args: FlightArgs,
     dumps: Vec<ActiveDump>,
     /// When a verdict last began one.
@@ -63,14 +71,23 @@ struct ActiveDump {
 
 impl FlightRecorder {
     /// Begins to keep what happens. The folder must be there, or be one that can be made.
-    pub(super) fn start(args: FlightArgs, window: Nanos, head: Head) -> Result<Self> {
+    pub(super) fn start(args: FlightArgs, window: Duration, head: Head) -> Result<Self> {
         let dir = args.dump_dir();
         fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the folder for dumps, {}", dir.display()))?;
+        let mut leftovers = Vec::new();
+        let mut spill = None;
+        if args.spill {
+            leftovers = Leftover::all(dir);
+            spill = Some(Spill::start(dir, window, args.flight_size, head.clone())?);
+        }
         let bytes_max = usize::try_from(args.flight_size).unwrap_or(usize::MAX);
         let now = head.session.start;
+        let flight = Flight::new(head, nanos(window), bytes_max);
         Ok(Self {
-            flight: Flight::new(head, window, bytes_max).context("cannot keep what happens")?,
+            flight: flight.context("cannot keep what happens")?,
+            spill,
+            leftovers,
             args,
             dumps: Vec::new(),
             last_begun: None,
@@ -84,6 +101,9 @@ impl FlightRecorder {
         if let Input::Tick(now) = input {
             self.now = *now;
         }
+        if let Some(spill) = &mut self.spill {
+            spill.push(input);
+        }
         match self.flight.push(input) {
             Ok(segment) => self.pass_on(segment),
             Err(error) => log::error!("the flight recorder cannot keep what happens: {error}"),
@@ -92,6 +112,14 @@ impl FlightRecorder {
 
     /// A tick: ends the dumps that have all, and begins one if one of the new verdicts calls for it.
     pub(super) fn tick(&mut self, session: &Session, verdicts: &[Verdict]) {
+        for leftover in std::mem::take(&mut self.leftovers) {
+            log::warn!(
+                "another tracer was killed here, or its host went down: dumping what it has left"
+            );
+            let dir = self.args.dump_dir().to_owned();
+            let write = move || leftover.dump(&dir).map_err(|error| format!("{error:#}"));
+            self.spawn(self.now, None, None, write);
+        }
         let reasons: Vec<_> = verdicts
             .iter()
             .filter(|verdict| verdict.update == 0 && self.is_wanted(verdict))
@@ -138,6 +166,13 @@ impl FlightRecorder {
         }
     }
 
+    /// Makes sure that what outlives this tracer has all that there is so far.
+    pub(super) fn flush_spill(&mut self) {
+        if let Some(spill) = &mut self.spill {
+            spill.flush();
+        }
+    }
+
     /// Ends all dumps in order, and tells what there is.
     pub(super) fn finish(mut self) -> Tally {
         self.flush();
@@ -145,6 +180,9 @@ impl FlightRecorder {
             dump.segments = None;
         }
         self.reap(true);
+        if let Some(spill) = self.spill {
+            spill.remove();
+        }
         self.tally
     }
 
@@ -184,16 +222,25 @@ impl FlightRecorder {
         let path = self.args.dump_dir().join(name);
         let (sender, segments) = channel();
         let reason = reason.to_owned();
-        let thread = thread::Builder::new()
-            .name("dump".to_owned())
-            .spawn(move || {
-                let written = write(excerpt, &reason, &path, &segments);
-                written.map_err(|error| format!("{}: {error:#}", path.display()))?;
-                Ok(path)
-            });
-        match thread {
+        self.spawn(until, Some(sender), asker, move || {
+            let written = write(excerpt, &reason, &path, &segments);
+            written.map_err(|error| format!("{}: {error:#}", path.display()))?;
+            Ok(path)
+        });
+    }
+
+    /// Starts a thread that writes a dump.
+    fn spawn(
+        &mut self,
+        until: Nanos,
+        segments: Option<Sender<Arc<Segment>>>,
+        asker: Option<Asker>,
+        write: impl FnOnce() -> Result<PathBuf, String> + Send + 'static,
+    ) {
+        let thread = thread::Builder::new().name("dump".to_owned());
+        match thread.spawn(write) {
             Ok(thread) => self.dumps.push(ActiveDump {
-                segments: Some(sender),
+                segments,
                 until,
                 for_verdict: false,
                 thread,
@@ -222,6 +269,7 @@ impl FlightRecorder {
 
     /// Takes in the dumps that are written, or waits for all of them.
     fn reap(&mut self, waits: bool) {
+        let mut has_more = false;
         let is_done = |dump: &mut ActiveDump| waits || dump.thread.is_finished();
         for dump in self.dumps.extract_if(.., is_done) {
             let written = dump.thread.join();
@@ -238,6 +286,12 @@ impl FlightRecorder {
             }
             // Whoever asked may have gone.
             let _ = dump.asker.map(|asker| asker.send(written));
+            has_more = true;
+        }
+        if let Some(keep) = self.args.dump_keep.filter(|_| has_more)
+            && let Err(error) = keep_newest(self.args.dump_dir(), keep)
+        {
+            log::warn!("cannot remove old dumps: {error}");
         }
     }
 }
@@ -252,7 +306,7 @@ impl ActiveDump {
 fn write(
     excerpt: Excerpt,
     reason: &str,
-    path: &std::path::Path,
+    path: &Path,
     segments: &Receiver<Arc<Segment>>,
 ) -> Result<()> {
     let file = create_file(path)?;
@@ -261,5 +315,21 @@ fn write(
         dump.push(&segment)?;
     }
     dump.finish()?;
+    Ok(())
+}
+
+/// Removes the oldest dumps of a folder beyond so many, whoever wrote them.
+fn keep_newest(dir: &Path, keep: u64) -> io::Result<()> {
+    let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
+    let mut dumps = names.collect::<io::Result<Vec<_>>>()?;
+    dumps.retain(|name| name.to_str().is_some_and(recording::is_dump_name));
+    // Their names sort as their times do.
+    dumps.sort();
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    for oldest in dumps.iter().rev().skip(keep) {
+        let path = dir.join(oldest);
+        fs::remove_file(&path)?;
+        log::info!("removed an old dump, {}", path.display());
+    }
     Ok(())
 }

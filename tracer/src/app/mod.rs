@@ -23,6 +23,7 @@ mod replay;
 mod report;
 mod rights;
 mod serve;
+mod spill;
 mod stop;
 mod traces;
 

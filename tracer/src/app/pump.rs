@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     analysis::{Engine, Report, Thresholds},
-    cli::{FlightArgs, ScopeArgs, ServeArgs, Settings, ThresholdArgs, nanos},
+    cli::{FlightArgs, ScopeArgs, ServeArgs, Settings, ThresholdArgs},
     confine::{Confinement, Duty},
     host::{
         lookup::{self, Lookups},
@@ -183,8 +183,7 @@ impl<'a> Pump<'a> {
         let recorder = recorder.map(|recording| Recorder::create(recording, head.clone()));
         let flight = watch.flight.clone();
         let flight = flight.and_then(|args| Some((args.window()?, args)));
-        let flight =
-            flight.map(|(window, args)| FlightRecorder::start(args, nanos(window), head.clone()));
+        let flight = flight.map(|(window, args)| FlightRecorder::start(args, window, head.clone()));
         let delivery = watch.deliveries.clone();
         let delivery = delivery
             .map(|to| Delivery::start(to, &session, confinement.of(Duty::Plain)))

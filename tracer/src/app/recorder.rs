@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cli::{KeepArgs, Rotation},
+    cli::{KeepArgs, Rotation, nanos},
     model::{Input, Nanos},
     trace::{Baseline, Batching, Head, Part, Writer},
 };
@@ -145,14 +145,12 @@ impl Recorder {
             self.close();
             return;
         }
-        let is_due = match self.recording.keep.rotate {
-            None => false,
-            Some(Rotation::Bytes(max)) => bytes >= max,
-            Some(Rotation::Time(span)) => {
-                u128::from(now.since(self.part_begun).0) >= span.as_nanos()
-            }
-        };
-        if is_due && let Err(error) = self.rotate(now) {
+        let Rotation { bytes: max, time } = self.recording.keep.rotate.unwrap_or_default();
+        let is_full = max.is_some_and(|max| bytes >= max);
+        let is_old = time.is_some_and(|time| now.since(self.part_begun) >= nanos(time));
+        if (is_full || is_old)
+            && let Err(error) = self.rotate(now)
+        {
             self.fail(&error);
         }
     }
@@ -166,6 +164,8 @@ impl Recorder {
         let baseline = baseline.unwrap_or_default();
         self.head.part.number += 1;
         self.head.part.baseline_inputs = baseline.len() as u64;
+        // Of a set whose first files were removed, the report begins where what is left does.
+        self.head.session.start = now;
         self.part_begun = now;
         let path = self.part_path(self.head.part.number);
         let mut writer = begin(&path, &self.head)?;

@@ -8,7 +8,7 @@ use rustix::{
     thread::CapabilitySet,
 };
 
-use super::{action::Action, pump::Watch};
+use super::{action::Action, pump::Watch, spill};
 use crate::{
     confine::{Duty, Place, is_enough},
     source::live::{self, Live},
@@ -74,7 +74,10 @@ fn places(watch: &Watch) -> Vec<Place> {
     };
     let mut places = Vec::new();
     if let Some(flight) = &watch.flight {
-        places.push(place(flight.dump_dir(), true, false));
+        places.push(place(flight.dump_dir(), true, flight.dump_keep.is_some()));
+        if flight.spill {
+            places.push(place(&spill::folder(flight.dump_dir()), true, true));
+        }
         places.push(place(folder_of(&flight.control), false, true));
     }
     // A recording in one file is open by now.

@@ -16,8 +16,8 @@ pub struct KeepArgs {
     /// Stop recording at this size, such as 500M or 2G
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "rotate")]
     pub max_size: Option<u64>,
-    /// Begin a new file at this size or after this time, such as 100M or 1h: FILE's name gets a
-    /// number, and all together read as one
+    /// Begin a new file at this size or after this time, such as 100M, 1h, or 100M,1h for whichever
+    /// comes first: FILE's name gets a number, and all together read as one
     #[arg(long, value_name = "SIZE|TIME", value_parser = rotation)]
     pub rotate: Option<Rotation>,
     /// Keep so many files, the newest; the older ones are removed
@@ -28,13 +28,13 @@ pub struct KeepArgs {
     pub keep: Option<u64>,
 }
 
-/// When a new file begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
+/// When a new file begins: at whichever comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
     /// At so many bytes.
-    Bytes(u64),
+    pub bytes: Option<u64>,
     /// After this time.
-    Time(Duration),
+    pub time: Option<Duration>,
 }
 
 /// Bytes, or a number with K, M, G or T (of 1024).
@@ -61,14 +61,24 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500M or 2G".to_owned())
 }
 
-/// A size with a unit in capitals, else a time: `m` is a minute, `M` is a megabyte.
+/// A size with a unit in capitals, or a time: `m` is a minute, `M` is a megabyte; or one of each.
 fn rotation(text: &str) -> Result<Rotation, String> {
-    if !text.ends_with(|letter: char| letter.is_ascii_lowercase()) || text.ends_with("iB") {
-        return size(text).map(Rotation::Bytes);
+    let mut rotation = Rotation::default();
+    for part in text.split(',') {
+        let is_size = !part.ends_with(|c: char| c.is_ascii_lowercase()) || part.ends_with("iB");
+        let is_new = if is_size {
+            rotation.bytes.replace(size(part)?).is_none()
+        } else {
+            let time = positive_time(part);
+            let time =
+                time.map_err(|_| "expected a size such as 100M, or a time such as 1h".to_owned())?;
+            rotation.time.replace(time).is_none()
+        };
+        if !is_new {
+            return Err("expected one size and one time at most, such as 100M,1h".to_owned());
+        }
     }
-    positive_time(text)
-        .map(Rotation::Time)
-        .map_err(|_| "expected a size such as 100M, or a time such as 1h".to_owned())
+    Ok(rotation)
 }
 
 /// Where `tracer dump` finds a tracer with a flight recorder.
@@ -96,6 +106,16 @@ pub struct FlightArgs {
     /// Write dumps to this folder [default: the current one]
     #[arg(long, value_name = "DIR")]
     pub dump_dir: Option<PathBuf>,
+    /// Keep as many dumps as this in that folder, the newest; the older ones are removed [default: all]
+    #[arg(
+        long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..),
+        requires = "flies"
+    )]
+    pub dump_keep: Option<u64>,
+    /// Keep the same minutes in files as well, below that folder: where tracer itself is killed, by the
+    /// kernel for want of memory or with its host, its next start makes a dump of what they hold
+    #[arg(long, requires = "flies")]
+    pub spill: bool,
     /// Dump for these verdicts only, such as `flapping,fd_burst`
     #[arg(
         long, value_name = "NAME", value_delimiter = ',', value_parser = verdict_name,
@@ -160,12 +180,16 @@ mod tests {
 
     #[test]
     fn a_new_file_begins_at_a_size_or_after_a_time() {
-        assert_eq!(rotation("100M"), Ok(Rotation::Bytes(100 << 20)));
-        assert_eq!(rotation("100MiB"), Ok(Rotation::Bytes(100 << 20)));
-        let hour = Duration::from_hours(1);
-        assert_eq!(rotation("1h"), Ok(Rotation::Time(hour)));
-        assert_eq!(rotation("60m"), Ok(Rotation::Time(hour)));
+        let rotation = |text| rotation(text).map(|rotation| (rotation.bytes, rotation.time));
+        assert_eq!(rotation("100M"), Ok((Some(100 << 20), None)));
+        assert_eq!(rotation("100MiB"), Ok((Some(100 << 20), None)));
+        let hour = Some(Duration::from_hours(1));
+        assert_eq!(rotation("1h"), Ok((None, hour)));
+        assert_eq!(rotation("60m"), Ok((None, hour)));
+        assert_eq!(rotation("1h,1G"), Ok((Some(1 << 30), hour)));
         assert!(rotation("often").unwrap_err().contains("such as 100M"));
-        assert!(rotation("0s").is_err());
+        for wrong in ["0s", "", "1h,", "1h,2h", "1M,2M"] {
+            assert!(rotation(wrong).is_err(), "{wrong}");
+        }
     }
 }

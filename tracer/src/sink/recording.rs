@@ -80,6 +80,37 @@ pub fn dump_name(session: &Session, at: Nanos) -> String {
     format!("tracer-{}.arrows", compact(session, at))
 }
 
+/// Whether a file's name is one that [`dump_name`] gives.
+#[must_use]
+pub fn is_dump_name(name: &str) -> bool {
+    let time = name
+        .strip_prefix("tracer-")
+        .and_then(|rest| rest.strip_suffix(".arrows"));
+    time.is_some_and(|time| {
+        // Each digit stands for any.
+        let shape = time
+            .bytes()
+            .map(|b| if b.is_ascii_digit() { b'0' } else { b });
+        shape.eq(b"00000000T000000.000Z".iter().copied())
+    })
+}
+
+/// The name of the files that outlive a tracer which is killed: no other begins at the same time and has the
+/// same pid.
+#[must_use]
+pub fn spill_name(session: &Session, pid: u32) -> String {
+    format!("{}-{pid}", compact(session, session.start))
+}
+
+/// Why a dump was made of such files, which were last written at a moment.
+#[must_use]
+pub fn killed(session: &Session, at: Nanos) -> String {
+    format!(
+        "tracer itself was killed, or its host went down, after {} UTC",
+        date_and_time(session, at)
+    )
+}
+
 /// What became of all dumps of a flight recorder.
 #[must_use]
 pub fn dumps(written: &[impl AsRef<Path>], joined: u64, held_back: u64, failed: u64) -> String {
@@ -124,4 +155,23 @@ pub fn gap(session: &Session, file: &Path, at: Nanos, why: &str) -> String {
 
 fn path(path: &Path) -> String {
     Escaped(&path.to_string_lossy()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_are_known_by_their_names() {
+        let name = dump_name(&Session::default(), Nanos::from_secs(7));
+        assert!(is_dump_name(&name), "{name}");
+        for other in [
+            "tracer-incident.arrows",
+            "tracer-20261121T140307.123Z.arrows.gz",
+            "tracer-20261121T140307.123Z.0001.arrows",
+            "day.arrows",
+        ] {
+            assert!(!is_dump_name(other), "{other}");
+        }
+    }
 }

@@ -111,7 +111,8 @@ fn config(labels: &Value, files: &str, stamp: &Stamp) -> Result<Value> {
         "os": "linux",
         "config": {
             "User": "0:0",
-            "Env": ["PATH=/usr/bin", format!("TRACER_DUMP_DIR={DUMPS}")],
+            // A volume that fills takes the whole pod with it.
+            "Env": ["PATH=/usr/bin", format!("TRACER_DUMP_DIR={DUMPS}"), "TRACER_DUMP_KEEP=10"],
             "Entrypoint": ["/usr/bin/tracer"],
             "Cmd": ["serve"],
             "WorkingDir": "/",
