@@ -138,6 +138,12 @@ impl Engine {
         self.stacks.take_wanted()
     }
 
+    /// The name of the process that has this pid now; empty where none is known.
+    pub fn name(&self, pid: Pid) -> &str {
+        let process = self.processes.current(pid);
+        process.map_or("", |key| self.processes.name(key))
+    }
+
     /// All that is known now. Verdicts are as the last tick left them.
     pub fn report(&self) -> Report {
         let verdicts = self.verdicts.all().into_iter();

@@ -160,13 +160,14 @@ impl Exporter {
         if !self.shared.is_asked.swap(false, Ordering::Relaxed) {
             return;
         }
+        let deliveries = self.others.deliveries.as_ref().map(|counts| counts.all());
         let numbers = Numbers {
             totals: self.recorder.totals(engine),
             own: Own {
                 cpu_seconds: own::cpu_seconds(),
                 resident_bytes: own::resident_bytes(),
                 commands: self.others.commands.as_ref().map(|counts| counts.all()),
-                deliveries: self.others.deliveries.as_ref().map(|counts| counts.all()),
+                deliveries: deliveries.unwrap_or_default(),
                 ..self.own.clone()
             },
         };

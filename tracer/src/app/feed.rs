@@ -8,6 +8,7 @@ use tracer_common::ProcessCounters;
 use super::{
     exporter::Exporter,
     flight::{FlightRecorder, Tally},
+    otlp::Delivery,
     recorder::{Recorder, Summary},
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(super) struct Feed {
     recorder: Option<Recorder>,
     flight: Option<FlightRecorder>,
     exporter: Option<Exporter>,
+    delivery: Option<Delivery>,
     processes: HashMap<Pid, Known>,
     /// What ended since the last tick, for the look-ups that are wanted of it then.
     ended: HashMap<Pid, Introduced>,
@@ -63,6 +65,7 @@ impl Feed {
         recorder: Option<Recorder>,
         flight: Option<FlightRecorder>,
         exporter: Option<Exporter>,
+        delivery: Option<Delivery>,
         own_netns: Option<Netns>,
         lookups: Lookups,
     ) -> Self {
@@ -71,6 +74,7 @@ impl Feed {
             recorder,
             flight,
             exporter,
+            delivery,
             processes: HashMap::new(),
             ended: HashMap::new(),
             own_netns,
@@ -95,6 +99,9 @@ impl Feed {
         if let Some(exporter) = &mut self.exporter {
             exporter.observe(&self.engine, input);
         }
+        if let Some(delivery) = &self.delivery {
+            delivery.observe(&self.engine, input);
+        }
     }
 
     /// Begins a watch whose hooks are all attached.
@@ -113,6 +120,9 @@ impl Feed {
         if let Some(exporter) = &mut self.exporter {
             exporter.verdicts(verdicts);
             exporter.turn(&self.engine);
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.verdicts(verdicts);
         }
     }
 
@@ -274,6 +284,14 @@ impl Feed {
     /// Ends the flight recorder's dumps, if there is one.
     pub(super) fn end_flight(&mut self) -> Option<Tally> {
         self.flight.take().map(FlightRecorder::finish)
+    }
+
+    /// Ends the deliveries to a collector with the last verdicts, if there are any.
+    pub(super) fn end_delivery(&mut self, verdicts: &[Verdict]) {
+        if let Some(delivery) = self.delivery.take() {
+            delivery.verdicts(verdicts);
+            delivery.finish();
+        }
     }
 
     /// Makes sure that what was recorded so far stays.

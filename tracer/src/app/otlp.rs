@@ -1,5 +1,5 @@
-//! Delivers verdicts to an OpenTelemetry collector from a thread of its own, within bounds of number and
-//! time; never holds up the watch, and never makes it fail.
+//! Delivers verdicts, and on request events, to an OpenTelemetry collector from a thread of its own, within
+//! bounds of number and time; never holds up the watch, and never makes it fail.
 
 #[cfg(test)]
 mod tests;
@@ -19,21 +19,29 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{sleep, timeout},
+    time::{sleep, timeout, timeout_at},
 };
+use tracer_common::EventKind;
 
 use super::http::Server;
 use crate::{
-    analysis::report::Verdict,
-    model::Session,
+    analysis::{Engine, report::Verdict},
+    model::{Input, Session},
     sink::otlp::{self, LogRecord},
 };
 
-/// Records that may wait for a collector that does not answer; one has some kilobytes.
-const WAITING_MAX: usize = 1024;
+/// Verdicts that may wait for a collector that does not answer; each has some kilobytes.
+const VERDICTS_WAITING_MAX: usize = 1024;
+
+/// Events that may, some 2 kB each. They have a queue of their own: however many come, no verdict is lost by it.
+const EVENTS_WAITING_MAX: usize = 4096;
 
 /// Records in one request.
-const BATCH_MAX: usize = 128;
+const BATCH_MAX: usize = 512;
+
+/// How long events are gathered for one request. A collector on this host makes events by each request, which
+/// must not make the next one at once.
+const EVENTS_GATHERED: Duration = Duration::from_secs(1);
 
 /// One request may take so long, as the specification has it (`OTEL_EXPORTER_OTLP_TIMEOUT`).
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -48,17 +56,20 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// At the end of the watch the last ones have so long.
 const LAST_TIME: Duration = Duration::from_secs(3);
 
-/// Where verdicts are delivered.
+/// What is delivered, and where.
 #[derive(Clone)]
 pub(super) struct Deliveries {
     collector: Server,
+    /// Kinds of events that are wanted.
+    events: Vec<EventKind>,
     counts: Arc<Counts>,
 }
 
 impl Deliveries {
-    pub(super) fn new(collector: Server) -> Self {
+    pub(super) fn new(collector: Server, events: Vec<EventKind>) -> Self {
         Self {
             collector,
+            events,
             counts: Arc::default(),
         }
     }
@@ -69,33 +80,47 @@ impl Deliveries {
     }
 }
 
-/// What became of the records.
+/// What became of all records.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    queued: AtomicU64,
+    verdicts: Outcomes,
+    events: Outcomes,
+}
+
+/// What became of the records of one sort.
+#[derive(Debug, Default)]
+struct Outcomes {
     delivered: AtomicU64,
     rejected: AtomicU64,
     given_up: AtomicU64,
     queue_full: AtomicU64,
+    queued: AtomicU64,
 }
 
 impl Counts {
-    /// Each outcome and its number, by the names in metrics.
-    pub(super) fn all(&self) -> [(&'static str, u64); 4] {
+    /// Each sort of record, outcome and number, by the names in metrics.
+    pub(super) fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        [
-            ("delivered", of(&self.delivered)),
-            ("rejected", of(&self.rejected)),
-            ("given_up", of(&self.given_up)),
-            ("queue_full", of(&self.queue_full)),
-        ]
+        [("verdict", &self.verdicts), ("event", &self.events)]
+            .into_iter()
+            .flat_map(|(record, outcomes)| {
+                [
+                    (record, "delivered", of(&outcomes.delivered)),
+                    (record, "rejected", of(&outcomes.rejected)),
+                    (record, "given_up", of(&outcomes.given_up)),
+                    (record, "queue_full", of(&outcomes.queue_full)),
+                ]
+            })
+            .collect()
     }
 }
 
 /// The watch's end of the deliveries.
 pub(super) struct Delivery {
     to: Deliveries,
-    records: mpsc::Sender<LogRecord>,
+    session: Session,
+    verdicts: mpsc::Sender<LogRecord>,
+    events: mpsc::Sender<LogRecord>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -107,7 +132,8 @@ impl Delivery {
         session: &Session,
         first: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        let (records, queue) = mpsc::channel(WAITING_MAX);
+        let (verdicts, verdicts_queue) = mpsc::channel(VERDICTS_WAITING_MAX);
+        let (events, events_queue) = mpsc::channel(EVENTS_WAITING_MAX);
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -123,7 +149,7 @@ impl Delivery {
                 first();
                 runtime.block_on(async {
                     tokio::select! {
-                        () = sender.run(queue) => {}
+                        () = sender.run(verdicts_queue, events_queue) => {}
                         () = last_moments(stopped) => {}
                     }
                 });
@@ -132,48 +158,70 @@ impl Delivery {
             })?;
         Ok(Self {
             to,
-            records,
+            session: session.clone(),
+            verdicts,
+            events,
             stop,
             thread,
         })
     }
 
     /// Verdicts were made or have changed: those that are new or over are told.
-    pub(super) fn verdicts(&self, session: &Session, verdicts: &[Verdict]) {
-        for verdict in verdicts {
-            if verdict.update > 0 && verdict.ongoing {
-                continue;
-            }
-            let count = match self.records.try_send(otlp::record(session, verdict)) {
-                Ok(()) => &self.to.counts.queued,
-                Err(_) => &self.to.counts.queue_full,
-            };
-            count.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn verdicts(&self, verdicts: &[Verdict]) {
+        let told = verdicts
+            .iter()
+            .filter(|verdict| verdict.update == 0 || !verdict.ongoing);
+        for verdict in told {
+            let record = || otlp::verdict(&self.session, verdict);
+            queue(&self.verdicts, &self.to.counts.verdicts, record);
+        }
+    }
+
+    /// The engine was told of this just before; an event is told where its kind is wanted.
+    pub(super) fn observe(&self, engine: &Engine, input: &Input) {
+        if let Input::Event(event) = input
+            && self.to.events.contains(&event.body.kind())
+        {
+            let record = || otlp::event(&self.session, event, engine.name(event.pid));
+            queue(&self.events, &self.to.counts.events, record);
         }
     }
 
     /// Gives the last ones a moment, and says what did not arrive.
     pub(super) fn finish(self) {
-        drop(self.records);
+        drop((self.verdicts, self.events));
         // It may have ended.
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
             log::error!("the thread that tells the collector had ended early");
         }
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts {
-            queued,
-            delivered,
-            queue_full,
-            ..
-        } = &*self.to.counts;
-        let made = of(queued) + of(queue_full);
-        let lost = made.saturating_sub(of(delivered));
-        if lost > 0 {
-            let authority = self.to.collector.authority();
-            log::warn!("{lost} of {made} records did not reach the collector at {authority}");
+        let Counts { verdicts, events } = &*self.to.counts;
+        for (outcomes, what) in [(verdicts, "verdicts"), (events, "events")] {
+            let made = of(&outcomes.queued) + of(&outcomes.queue_full);
+            let lost = made.saturating_sub(of(&outcomes.delivered));
+            if lost > 0 {
+                let authority = self.to.collector.authority();
+                log::warn!("{lost} of {made} {what} did not reach the collector at {authority}");
+            }
         }
     }
+}
+
+/// Queues a record, which is made only where there is room for it.
+fn queue(
+    records: &mpsc::Sender<LogRecord>,
+    outcomes: &Outcomes,
+    record: impl FnOnce() -> LogRecord,
+) {
+    let count = match records.try_reserve() {
+        Ok(place) => {
+            place.send(record());
+            &outcomes.queued
+        }
+        Err(_) => &outcomes.queue_full,
+    };
+    count.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Returns some time after the watch has ended.
@@ -200,19 +248,35 @@ enum Failure {
 }
 
 impl Sender {
-    async fn run(mut self, mut queue: mpsc::Receiver<LogRecord>) {
-        while let Some(first) = queue.recv().await {
-            let mut batch = vec![first];
-            while batch.len() < BATCH_MAX
-                && let Ok(next) = queue.try_recv()
-            {
-                batch.push(next);
+    async fn run(
+        mut self,
+        mut verdicts: mpsc::Receiver<LogRecord>,
+        mut events: mpsc::Receiver<LogRecord>,
+    ) {
+        loop {
+            tokio::select! {
+                // However many events there are.
+                biased;
+                Some(first) = verdicts.recv() => {
+                    let mut batch = vec![first];
+                    while batch.len() < BATCH_MAX
+                        && let Ok(next) = verdicts.try_recv()
+                    {
+                        batch.push(next);
+                    }
+                    self.deliver(batch, |counts| &counts.verdicts).await;
+                }
+                Some(first) = events.recv() => {
+                    let batch = gather(first, &mut events).await;
+                    self.deliver(batch, |counts| &counts.events).await;
+                }
+                else => return,
             }
-            self.deliver(batch).await;
         }
     }
 
-    async fn deliver(&mut self, batch: Vec<LogRecord>) {
+    /// Delivers records, whose outcome counts among these.
+    async fn deliver(&mut self, batch: Vec<LogRecord>, among: fn(&Counts) -> &Outcomes) {
         let count = batch.len() as u64;
         let body = Bytes::from(otlp::request(&self.session, batch));
         let begun = Instant::now();
@@ -220,7 +284,7 @@ impl Sender {
         loop {
             let tried = timeout(REQUEST_TIME, self.post(body.clone())).await;
             let failure = match tried {
-                Ok(Ok(answer)) => return self.delivered(count, &answer),
+                Ok(Ok(answer)) => return self.delivered(count, &answer, among),
                 Ok(Err(failure)) => failure,
                 Err(late) => Failure::Later(late.into(), None),
             };
@@ -232,34 +296,33 @@ impl Sender {
                 }
                 Failure::Later(error, _) => {
                     self.say(&error);
-                    self.to.counts.given_up.fetch_add(count, Ordering::Relaxed);
+                    let outcomes = among(&self.to.counts);
+                    outcomes.given_up.fetch_add(count, Ordering::Relaxed);
                     return;
                 }
                 Failure::Never(error) => {
                     self.say(&error);
-                    self.to.counts.rejected.fetch_add(count, Ordering::Relaxed);
+                    let outcomes = among(&self.to.counts);
+                    outcomes.rejected.fetch_add(count, Ordering::Relaxed);
                     return;
                 }
             }
         }
     }
 
-    fn delivered(&mut self, count: u64, answer: &[u8]) {
+    fn delivered(&mut self, count: u64, answer: &[u8], among: fn(&Counts) -> &Outcomes) {
         let (rejected, why) = otlp::rejected(answer);
         let rejected = rejected.min(count);
         if rejected > 0 {
             // Escaped, as it may hold anything.
             log::warn!("the collector rejected {rejected} of {count} records: {why:?}");
         }
-        let Counts {
-            delivered: taken,
-            rejected: refused,
-            ..
-        } = &*self.to.counts;
-        taken.fetch_add(count - rejected, Ordering::Relaxed);
-        refused.fetch_add(rejected, Ordering::Relaxed);
+        let outcomes = among(&self.to.counts);
+        let taken = count - rejected;
+        outcomes.delivered.fetch_add(taken, Ordering::Relaxed);
+        outcomes.rejected.fetch_add(rejected, Ordering::Relaxed);
         if std::mem::take(&mut self.is_failing) {
-            log::warn!("the collector takes verdicts again");
+            log::warn!("the collector takes records again");
         }
     }
 
@@ -267,9 +330,9 @@ impl Sender {
     fn say(&mut self, error: &anyhow::Error) {
         let authority = self.to.collector.authority();
         if self.is_failing {
-            log::debug!("the collector at {authority} is not told of verdicts: {error:#}");
+            log::debug!("the collector at {authority} takes no records: {error:#}");
         } else {
-            log::warn!("the collector at {authority} is not told of verdicts: {error:#}");
+            log::warn!("the collector at {authority} takes no records: {error:#}");
         }
         self.is_failing = true;
     }
@@ -288,6 +351,18 @@ impl Sender {
             Failure::Never(error)
         })
     }
+}
+
+/// The events of some time, or as many as a request has.
+async fn gather(first: LogRecord, events: &mut mpsc::Receiver<LogRecord>) -> Vec<LogRecord> {
+    let mut batch = vec![first];
+    let until = Instant::now() + EVENTS_GATHERED;
+    while batch.len() < BATCH_MAX
+        && let Ok(Some(next)) = timeout_at(until.into(), events.recv()).await
+    {
+        batch.push(next);
+    }
+    batch
 }
 
 /// Those after which the specification has a client try again.

@@ -108,7 +108,6 @@ pub(super) struct Pump<'a> {
     live: Live,
     kernel_log: Option<EbpfLogger<&'static dyn log::Log>>,
     drain: Drain,
-    delivery: Option<Delivery>,
     facts: UnboundedReceiver<Input>,
     output: &'a mut Output,
     /// How many ticks there were.
@@ -200,6 +199,7 @@ impl<'a> Pump<'a> {
             recorder.transpose()?,
             flight.transpose()?,
             exporter,
+            delivery,
             own_netns,
             lookups,
         );
@@ -212,7 +212,6 @@ impl<'a> Pump<'a> {
             live,
             kernel_log,
             drain,
-            delivery,
             facts,
             output,
             ticks: 0,
@@ -323,9 +322,6 @@ impl<'a> Pump<'a> {
         if let Some(action) = &mut self.watch.action {
             action.verdicts(&self.session, &verdicts);
         }
-        if let Some(delivery) = &self.delivery {
-            delivery.verdicts(&self.session, &verdicts);
-        }
         Ok(self.output.verdicts(&self.session, &verdicts)?)
     }
 
@@ -356,10 +352,7 @@ impl<'a> Pump<'a> {
         self.feed.tick(end);
         self.tell()?;
         let verdicts = self.feed.engine.take_last_verdict_updates();
-        if let Some(delivery) = self.delivery {
-            delivery.verdicts(&self.session, &verdicts);
-            delivery.finish();
-        }
+        self.feed.end_delivery(&verdicts);
         self.output.verdicts(&self.session, &verdicts)?;
         Ok(Ended {
             report: self.feed.engine.report(),

@@ -18,7 +18,7 @@ pub(super) fn serve(args: &ServeArgs, settings: Option<Settings>) -> Result<u8> 
     let watch = Watch {
         settings,
         action: Action::new(&args.action)?,
-        deliveries: collector.map(Deliveries::new),
+        deliveries: collector.map(|collector| Deliveries::new(collector, args.otlp.events())),
         keeps_privileges: args.rights.keep_privileges,
         exports: exports(Some(args.metrics), &args.metrics_detail),
         ..Watch::new(&args.scope, &args.thresholds, &args.flight)

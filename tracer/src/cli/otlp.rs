@@ -1,8 +1,13 @@
-//! The words that say which OpenTelemetry collector is told; never what.
+//! The words that say which OpenTelemetry collector is told, and of which events; never how.
 
 use clap::Args;
 
-use super::HttpUrl;
+use tracer_common::EventKind;
+
+use super::{
+    HttpUrl,
+    views::{Kinds, kinds},
+};
 
 /// Where the logs of a collector are, below its address (OTLP's specification, "OTLP/HTTP request").
 const LOGS: &str = "v1/logs";
@@ -15,6 +20,20 @@ pub struct OtlpArgs {
     /// `http://127.0.0.1:4318`
     #[arg(long, value_name = "URL", value_parser = logs_of)]
     pub otlp: Option<HttpUrl>,
+    /// Tell that collector each event of these kinds as well, such as `tcp_connect,tcp_connect_failed`;
+    /// `tcp`, `fd` and `process` stand for all of theirs
+    #[arg(
+        long, value_name = "KIND", value_delimiter = ',', value_parser = kinds, requires = "otlp"
+    )]
+    pub otlp_events: Vec<Kinds>,
+}
+
+impl OtlpArgs {
+    /// The kinds of events that are told.
+    #[must_use]
+    pub fn events(&self) -> Vec<EventKind> {
+        Kinds::all(&self.otlp_events)
+    }
 }
 
 /// Where the collector at this address takes logs.

@@ -33,10 +33,7 @@ impl EventsArgs {
     /// The wanted kinds of events; empty for all.
     #[must_use]
     pub fn wanted_kinds(&self) -> Vec<EventKind> {
-        self.kinds
-            .iter()
-            .flat_map(|kinds| kinds.0.clone())
-            .collect()
+        Kinds::all(&self.kinds)
     }
 }
 
@@ -44,8 +41,15 @@ impl EventsArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kinds(Vec<EventKind>);
 
+impl Kinds {
+    /// The kinds of several words.
+    pub(super) fn all(words: &[Self]) -> Vec<EventKind> {
+        words.iter().flat_map(|kinds| kinds.0.clone()).collect()
+    }
+}
+
 /// Reads a kind, or the word that stands for several.
-fn kinds(word: &str) -> Result<Kinds, String> {
+pub(super) fn kinds(word: &str) -> Result<Kinds, String> {
     let is_of = |kind: &EventKind| {
         kind.name() == word
             || kind.name().split('_').next() == Some(word)

@@ -42,7 +42,7 @@ pub struct Own {
     /// What became of the commands that verdicts asked for, by name.
     pub commands: Option<[(&'static str, u64); 5]>,
     /// What became of the records for a collector, by name.
-    pub deliveries: Option<[(&'static str, u64); 4]>,
+    pub deliveries: Vec<(&'static str, &'static str, u64)>,
     /// Each hook and whether it is attached.
     pub hooks: Vec<HookState>,
 }
@@ -292,12 +292,19 @@ impl Exposition {
             "Verdicts by what became of the command for them",
             commands.map(|(name, count)| (vec![("outcome", Text(name.into()))], count)),
         )?;
-        let deliveries = own.deliveries.into_iter().flatten();
         counters(
             encoder,
             "tracer_otlp_records",
-            "Verdicts by what became of the record for the collector",
-            deliveries.map(|(name, count)| (vec![("outcome", Text(name.into()))], count)),
+            "Verdicts and events by what became of the record for the collector",
+            own.deliveries.iter().map(|&(record, outcome, count)| {
+                let labels = [("record", record), ("outcome", outcome)];
+                (
+                    labels
+                        .map(|(name, value)| (name, Text(value.into())))
+                        .into(),
+                    count,
+                )
+            }),
         )?;
         gauges(
             encoder,

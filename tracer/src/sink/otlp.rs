@@ -1,4 +1,4 @@
-//! Verdicts as OpenTelemetry's log records, in the protocol's own types and bytes; never sends them.
+//! Verdicts and events as OpenTelemetry's log records, in the protocol's own types and bytes; never sends them.
 //!
 //! Attributes have the names of OpenTelemetry's semantic conventions where those have one, so that a record
 //! is found beside the traces of the same process; the others have those of the JSON lines behind `tracer.`.
@@ -13,23 +13,41 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::{clock::unix_nanos, json, sentence};
-use crate::{analysis::report::Verdict, model::Session};
+use tracer_common::EventKind;
+
+use super::{
+    clock::unix_nanos,
+    errno,
+    escape::Escaped,
+    events::json_event,
+    json,
+    sentence::{self, endpoint},
+};
+use crate::{
+    analysis::report::Verdict,
+    model::{Event, EventBody, Session},
+};
 
 pub use opentelemetry_proto::tonic::logs::v1::LogRecord;
 
-/// What tells a record of a verdict from other events (the record's `event_name`).
-const EVENT: &str = "tracer.verdict";
+/// What a record is of (its `event_name`): a verdict, or an event of a kind.
+const VERDICT: &str = "tracer.verdict";
+const EVENT: &str = "tracer.event";
 
 /// Fields of the JSON lines that OpenTelemetry has a name for.
-const CONVENTIONS: [(&str, &str); 10] = [
+const CONVENTIONS: [(&str, &str); 15] = [
     ("cmdline", "process.command_line"),
     ("comm", "process.executable.name"),
     ("container", "container.id"),
     ("exe", "process.executable.path"),
+    ("laddr", "network.local.address"),
+    ("lport", "network.local.port"),
+    ("path", "file.path"),
     ("pid", "process.pid"),
     ("pod_uid", "k8s.pod.uid"),
     ("ppid", "process.parent_pid"),
+    ("raddr", "network.peer.address"),
+    ("rport", "network.peer.port"),
     ("runtime", "container.runtime"),
     ("tid", "thread.id"),
     ("user", "process.owner"),
@@ -40,29 +58,78 @@ const TOLD_ELSEWHERE: [&str; 4] = ["type", "ts", "host", "text"];
 
 /// A verdict: a warning while it goes on, information when it is over.
 #[must_use]
-pub fn record(session: &Session, verdict: &Verdict) -> LogRecord {
-    let fields = serde_json::from_str(&json::verdict(session, verdict));
-    let fields: serde_json::Map<_, _> = fields.unwrap_or_default();
+pub fn verdict(session: &Session, verdict: &Verdict) -> LogRecord {
+    LogRecord {
+        body: Some(text(sentence::labelled(session, verdict))),
+        attributes: attributes(&json::verdict(session, verdict)),
+        event_name: VERDICT.to_owned(),
+        ..record(unix_nanos(session, verdict.last_seen), verdict.ongoing)
+    }
+}
+
+/// An event by a process of this name: a warning where something failed.
+#[must_use]
+pub fn event(session: &Session, event: &Event, comm: &str) -> LogRecord {
+    let is_failure = matches!(
+        event.body.kind(),
+        EventKind::TcpConnectFailed | EventKind::FdOpenFailed | EventKind::FdExhausted
+    );
+    LogRecord {
+        body: Some(text(in_short(event, comm))),
+        attributes: attributes(&json_event(session, event, comm)),
+        event_name: EVENT.to_owned(),
+        ..record(unix_nanos(session, event.ts), is_failure)
+    }
+}
+
+/// A record of a moment.
+fn record(at_unix_nanos: u64, is_warning: bool) -> LogRecord {
+    let (severity, text) = if is_warning {
+        (SeverityNumber::Warn, "WARN")
+    } else {
+        (SeverityNumber::Info, "INFO")
+    };
+    LogRecord {
+        time_unix_nano: at_unix_nanos,
+        observed_time_unix_nano: at_unix_nanos,
+        severity_number: severity.into(),
+        severity_text: text.to_owned(),
+        ..LogRecord::default()
+    }
+}
+
+/// What a person reads of an event among others.
+fn in_short(event: &Event, comm: &str) -> String {
+    let kind = event.body.kind().name();
+    let (what, error) = match &event.body {
+        EventBody::Tcp(tcp) => {
+            let (local, remote) = (endpoint(tcp.local), endpoint(tcp.remote));
+            (format!(" {local} to {remote}"), tcp.errno)
+        }
+        EventBody::Fd(fd) => {
+            let path = fd
+                .path
+                .as_ref()
+                .map(|path| format!(" {}", Escaped(&path.text)));
+            (path.unwrap_or_default(), fd.errno)
+        }
+        EventBody::Process(_) | EventBody::Exit { .. } => (String::new(), 0),
+    };
+    let why = match error {
+        0 => String::new(),
+        error => format!(": {}", errno::name(error)),
+    };
+    format!("{kind} {}[{}]{what}{why}", Escaped(comm), event.pid)
+}
+
+/// The fields of a JSON line.
+fn attributes(line: &str) -> Vec<KeyValue> {
+    let fields: serde_json::Map<_, _> = serde_json::from_str(line).unwrap_or_default();
     let told = |(name, value): (String, serde_json::Value)| {
         let is_new = !TOLD_ELSEWHERE.contains(&&*name);
         attribute(&name, value).filter(|_| is_new)
     };
-    let at = unix_nanos(session, verdict.last_seen);
-    let severity = if verdict.ongoing {
-        SeverityNumber::Warn
-    } else {
-        SeverityNumber::Info
-    };
-    LogRecord {
-        time_unix_nano: at,
-        observed_time_unix_nano: at,
-        severity_number: severity.into(),
-        severity_text: if verdict.ongoing { "WARN" } else { "INFO" }.to_owned(),
-        body: Some(text(sentence::labelled(session, verdict))),
-        attributes: fields.into_iter().filter_map(told).collect(),
-        event_name: EVENT.to_owned(),
-        ..LogRecord::default()
-    }
+    fields.into_iter().filter_map(told).collect()
 }
 
 /// The body of a request that delivers records.

@@ -25,7 +25,7 @@ counted() { # outcome, least
 
 step 'Starting a server, a client that flaps, and tracer, which can reach no collector yet'
 start zookeeper serve --port $port --family loopback
-start_tracer serve --port $port --otlp http://127.0.0.1:4318
+start_tracer serve --port $port --otlp http://127.0.0.1:4318 --otlp-events tcp_connect
 start shop flap --addr 127.0.0.1 --port $port --count 10000 --period-ms 400 --thread Thread-3-SendTh
 until_so 'the verdict' /tmp/tracer.log told flapping shop
 
@@ -36,6 +36,9 @@ says /tmp/collector.log 'thread.name: Str(Thread-3-SendTh)\|tracer.thread: Str(T
     fail 'the record does not name the thread' /tmp/collector.log
 until_so 'the count of what was delivered' /tmp/tracer.log counted delivered 1
 counted given_up 1 && fail 'records were given up' /tmp/metrics
+until_so 'an event at the collector' /tmp/collector.log says /tmp/collector.log 'Body: Str(tcp_connect shop'
+says /tmp/collector.log 'network.peer.port: I.*(2181)\|network.peer.port: Int(2181)' ||
+    fail 'the event does not name the port' /tmp/collector.log
 grep -e ResourceLog -A 40 /tmp/collector.log | head -n 60
 
 step 'Starting the collector again, and another client'

@@ -9,9 +9,15 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
 use prost::Message as _;
+use tracer_common::ProcessCounters;
 
 use super::*;
-use crate::{app::action::tests::verdict, cli::HttpUrl};
+use crate::{
+    analysis::Thresholds,
+    app::action::tests::verdict,
+    cli::HttpUrl,
+    model::{Comm, Event, EventBody, Nanos, Pid, Tid},
+};
 
 /// What came in one request.
 struct Came {
@@ -56,7 +62,7 @@ fn listen() -> (TcpListener, Deliveries) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let url = HttpUrl::parse(&format!("http://{at}/v1/logs")).unwrap();
-    let to = Deliveries::new(Server::new(url).unwrap());
+    let to = Deliveries::new(Server::new(url).unwrap(), Vec::new());
     (listener, to)
 }
 
@@ -64,9 +70,12 @@ fn start(to: &Deliveries) -> Delivery {
     Delivery::start(to.clone(), &Session::default(), || ()).unwrap()
 }
 
-fn of(to: &Deliveries, outcome: &str) -> u64 {
+fn of(to: &Deliveries, record: &str, outcome: &str) -> u64 {
     let all = to.counts.all();
-    all.iter().find(|(name, _)| *name == outcome).unwrap().1
+    let it = all
+        .iter()
+        .find(|count| (count.0, count.1) == (record, outcome));
+    it.unwrap().2
 }
 
 #[test]
@@ -83,9 +92,9 @@ fn a_verdict_arrives_when_it_is_made_and_when_it_is_over() {
         ongoing: false,
         ..begun.clone()
     };
-    delivery.verdicts(&Session::default(), &[begun]);
+    delivery.verdicts(&[begun]);
     let first = take(&listener, "200 OK", b"");
-    delivery.verdicts(&Session::default(), &[update, over]);
+    delivery.verdicts(&[update, over]);
     let second = take(&listener, "200 OK", b"");
     delivery.finish();
 
@@ -97,26 +106,26 @@ fn a_verdict_arrives_when_it_is_made_and_when_it_is_over() {
         (records.len(), records[0].severity_text.clone())
     });
     assert_eq!(severities, [(1, "WARN".to_owned()), (1, "INFO".to_owned())]);
-    assert_eq!(of(&to, "delivered"), 2);
+    assert_eq!(of(&to, "verdict", "delivered"), 2);
 }
 
 #[test]
 fn what_a_busy_collector_puts_off_is_tried_again() {
     let (listener, to) = listen();
     let delivery = start(&to);
-    delivery.verdicts(&Session::default(), &[verdict(1)]);
+    delivery.verdicts(&[verdict(1)]);
     let first = take(&listener, "503 Service Unavailable", b"");
     let second = take(&listener, "200 OK", b"");
     delivery.finish();
     assert_eq!(first.request, second.request);
-    assert_eq!(of(&to, "delivered"), 1);
+    assert_eq!(of(&to, "verdict", "delivered"), 1);
 }
 
 #[test]
 fn what_a_collector_rejects_is_counted_and_not_tried_again() {
     let (listener, to) = listen();
     let delivery = start(&to);
-    delivery.verdicts(&Session::default(), &[verdict(1)]);
+    delivery.verdicts(&[verdict(1)]);
     take(&listener, "400 Bad Request", b"no");
     let answer = ExportLogsServiceResponse {
         partial_success: Some(ExportLogsPartialSuccess {
@@ -124,11 +133,11 @@ fn what_a_collector_rejects_is_counted_and_not_tried_again() {
             error_message: "\x1b[31m".to_owned(),
         }),
     };
-    delivery.verdicts(&Session::default(), &[verdict(1)]);
+    delivery.verdicts(&[verdict(1)]);
     take(&listener, "200 OK", &answer.encode_to_vec());
     delivery.finish();
-    assert_eq!(of(&to, "rejected"), 2);
-    assert_eq!(of(&to, "delivered"), 0);
+    assert_eq!(of(&to, "verdict", "rejected"), 2);
+    assert_eq!(of(&to, "verdict", "delivered"), 0);
 }
 
 /// Nobody takes what waits: it is bounded, and the end comes soon all the same.
@@ -137,11 +146,79 @@ fn a_dead_collector_costs_a_counted_loss() {
     let (listener, to) = listen();
     drop(listener);
     let delivery = start(&to);
-    let many = vec![verdict(1); WAITING_MAX + BATCH_MAX + 7];
-    delivery.verdicts(&Session::default(), &many);
-    assert!(of(&to, "queue_full") >= 7);
+    let many = vec![verdict(1); VERDICTS_WAITING_MAX + BATCH_MAX + 7];
+    delivery.verdicts(&many);
+    assert!(of(&to, "verdict", "queue_full") >= 7);
     let begun = Instant::now();
     delivery.finish();
     assert!(begun.elapsed() < LAST_TIME + REQUEST_TIME);
-    assert_eq!(of(&to, "delivered"), 0);
+    assert_eq!(of(&to, "verdict", "delivered"), 0);
+}
+
+/// An exit, of a process without a name.
+fn exit() -> Input {
+    Input::Event(Event {
+        ts: Nanos::from_secs(7),
+        pid: Pid(4711),
+        tid: Tid(4711),
+        thread: Comm::from("sh"),
+        stack: None,
+        body: EventBody::Exit {
+            comm: Comm::from("sh"),
+            counters: Box::new(ProcessCounters::ZERO),
+        },
+    })
+}
+
+#[test]
+fn events_of_wanted_kinds_arrive_together_and_verdicts_go_before_them() {
+    let (listener, to) = listen();
+    let to = Deliveries {
+        events: vec![EventKind::Exit],
+        ..to
+    };
+    let delivery = start(&to);
+    let engine = Engine::new(Thresholds::default());
+    for input in [exit(), Input::Tick(Nanos::from_secs(7)), exit(), exit()] {
+        delivery.observe(&engine, &input);
+    }
+    let events = take(&listener, "200 OK", b"");
+    delivery.observe(&engine, &exit());
+    delivery.verdicts(&[verdict(1)]);
+    let [second, third] = [(); 2].map(|()| take(&listener, "200 OK", b""));
+    delivery.finish();
+    let names = |came: &Came| -> Vec<String> {
+        let records = came.records().iter();
+        records.map(|record| record.event_name.clone()).collect()
+    };
+    assert_eq!(names(&events), ["tracer.event"; 3]);
+    // Those of the second may have been gathered already.
+    let mut rest = [names(&second), names(&third)].concat();
+    rest.sort();
+    assert_eq!(rest, ["tracer.event", "tracer.verdict"]);
+    assert_eq!(of(&to, "event", "delivered"), 4);
+    assert_eq!(of(&to, "verdict", "delivered"), 1);
+}
+
+#[test]
+fn events_that_find_no_room_cost_no_verdict() {
+    let (listener, to) = listen();
+    let to = Deliveries {
+        events: vec![EventKind::Exit],
+        ..to
+    };
+    let delivery = start(&to);
+    let engine = Engine::new(Thresholds::default());
+    for _ in 0..EVENTS_WAITING_MAX + BATCH_MAX + 7 {
+        delivery.observe(&engine, &exit());
+    }
+    assert!(of(&to, "event", "queue_full") >= 7);
+    delivery.verdicts(&[verdict(1)]);
+    assert_eq!(of(&to, "verdict", "queue_full"), 0);
+    let first = take(&listener, "200 OK", b"");
+    let second = take(&listener, "200 OK", b"");
+    drop(listener);
+    delivery.finish();
+    let is_verdict = |came: &Came| came.records()[0].event_name == "tracer.verdict";
+    assert!(is_verdict(&first) || is_verdict(&second));
 }

@@ -86,12 +86,16 @@ fn own() -> Own {
             ("too_soon", 2),
             ("too_many", 0),
         ]),
-        deliveries: Some([
-            ("delivered", 7),
-            ("rejected", 1),
-            ("given_up", 0),
-            ("queue_full", 0),
-        ]),
+        deliveries: vec![
+            ("verdict", "delivered", 7),
+            ("verdict", "rejected", 1),
+            ("verdict", "given_up", 0),
+            ("verdict", "queue_full", 0),
+            ("event", "delivered", 512),
+            ("event", "rejected", 0),
+            ("event", "given_up", 128),
+            ("event", "queue_full", 3),
+        ],
         hooks: vec![HookState {
             hook: "tcp_connect".to_owned(),
             attached: Some("fentry".to_owned()),
