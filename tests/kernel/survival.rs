@@ -1,7 +1,11 @@
 //! What happens to a host while tracer watches: another tracer comes, the clock is set back, a processor
-//! is taken away, a network namespace goes, tracer itself is killed; never what programs do wrong.
+//! is taken away, a network namespace goes, tracer itself is killed, the host sleeps; never what programs do
+//! wrong.
 
-use std::{fs, io, time::Instant};
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Failed;
@@ -9,6 +13,7 @@ use rustix::{
     process::Signal,
     time::{ClockId, Timespec, clock_gettime, clock_settime},
 };
+use serde_json::Value;
 
 use crate::{
     list::{Checks, Test},
@@ -23,6 +28,11 @@ pub fn tests() -> Vec<Test> {
         Test::new("survival::a_processor_taken_away_is_survived", processor),
         Test::new("survival::a_network_that_goes_is_survived", network),
         Test::new("survival::a_killed_tracer_leaves_nothing_behind", killed),
+        Test {
+            name: "survival::a_host_that_sleeps_is_survived",
+            needs: Some(may_suspend),
+            check: suspended,
+        },
     ]
 }
 
@@ -190,6 +200,67 @@ fn network() -> Result<(), Failed> {
         checks.end()?;
     }
     Ok(())
+}
+
+/// Whether the machine that this one runs in survives that.
+fn may_suspend() -> bool {
+    let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    words.split_whitespace().any(|word| word == "vm.suspend")
+}
+
+/// How long this host has slept since it was started.
+fn slept() -> Duration {
+    let [boot, awake] = [ClockId::Boottime, ClockId::Monotonic].map(clock_gettime);
+    let since = |time: Timespec| {
+        let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+        Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+    };
+    since(boot).saturating_sub(since(awake))
+}
+
+/// Suspends this host to memory until its clock wakes it.
+fn sleep() -> Result<()> {
+    let before = slept();
+    // An alarm that is set must be taken back first.
+    for (file, text) in [
+        ("/sys/class/rtc/rtc0/wakealarm", "0"),
+        ("/sys/class/rtc/rtc0/wakealarm", "+4"),
+        ("/sys/power/state", "mem"),
+    ] {
+        fs::write(file, text).with_context(|| format!("cannot write {text} to {file}"))?;
+    }
+    let span = slept().saturating_sub(before);
+    ensure!(span > Duration::from_secs(1), "it did not sleep: {span:?}");
+    Ok(())
+}
+
+fn suspended() -> Result<(), Failed> {
+    let log = Log::default();
+    let watch = || -> Result<(Run, [u32; 2])> {
+        let mut tracer = Tracer::watch(&log, "")?;
+        let _server = Workload::start(&log, &format!("serve --port {PORT}"))?;
+        let before = flap(&log)?;
+        tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == before)?;
+        sleep()?;
+        let after = flap(&log)?;
+        tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == after)?;
+        Ok((tracer.interrupt()?, [before, after]))
+    };
+    let (run, flapping) = watch().map_err(|error| format!("{error:#}\n{}", log.text()))?;
+    let mut checks = Checks::of(&run);
+    checks.same("exit code", &run.code, &Some(0));
+    checks.same("kinds that do not add up", &run.unbalanced(), &Vec::new());
+    let mut seen = Vec::new();
+    for pid in flapping {
+        let found = checks.some("flapping", run.verdict("flapping", pid));
+        checks.counts(found, "count", COUNT);
+        seen.extend([&found["first_seen"], &found["last_seen"]].map(Value::as_str));
+    }
+    checks.that(
+        format_args!("times that go on: {seen:?}"),
+        seen.is_sorted() && !seen.contains(&None),
+    );
+    checks.end()
 }
 
 /// How many programs, maps and links the kernel holds.

@@ -106,6 +106,9 @@ struct VmArguments {
     /// Let the guest's clock count instructions, so that timings repeat exactly (one processor).
     #[arg(long)]
     counted_clock: bool,
+    /// Boot so that the guest can be suspended to memory and woken by its clock, once
+    #[arg(long, conflicts_with = "root")]
+    can_suspend: bool,
     /// The command: one word is a line for the shell, several are a program and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -151,6 +154,7 @@ fn run_vm(arguments: VmArguments) -> Result<ExitCode> {
         root: arguments.root,
         tracefs: arguments.tracefs,
         counted_clock: arguments.counted_clock,
+        can_suspend: arguments.can_suspend,
         output: Output::Stream,
     };
     let finished = vm.run(&arguments.command)?;

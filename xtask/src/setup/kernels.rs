@@ -24,16 +24,20 @@ const FLAVOUR: &str = "-cloud-amd64";
 /// The packages that a kernel may be split into.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 
-/// The name of a kernel's image in the cache.
+/// The names of a kernel's image in the cache, unpacked and as it was.
 const IMAGE: &str = "vmlinux";
+const PACKED: &str = "vmlinuz";
 
 /// A kernel in the cache, ready to boot.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// What `uname -r` says in it, such as `6.1.0-56-cloud-amd64`.
     pub release: String,
-    /// The image, as the emulator boots it.
+    /// The image, unpacked: the emulator boots it seconds sooner. It writes it into the guest's memory
+    /// whenever the machine is reset, and so when it wakes up, over the kernel that had been suspended.
     pub image: PathBuf,
+    /// The image as it was packed, which the guest unpacks once.
+    pub packed: PathBuf,
     /// The modules, in the order to load them in.
     pub modules: Vec<PathBuf>,
 }
@@ -60,6 +64,9 @@ impl Kernel {
         let Ok(folder) = fs::canonicalize(by_prefix(prefix)) else {
             return Ok(None);
         };
+        if !is_whole(&folder) {
+            return Ok(None);
+        }
         let release = folder
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
@@ -72,6 +79,7 @@ impl Kernel {
         Ok(Some(Self {
             release,
             image: folder.join(IMAGE),
+            packed: folder.join(PACKED),
             modules,
         }))
     }
@@ -95,14 +103,24 @@ fn fetch(prefix: &str) -> Result<Kernel> {
     let kernels = cache_dir().join("kernels");
     fs::create_dir_all(&kernels)?;
     // Another prefix may have led to it already, and a machine may be running on it.
-    if !kernels.join(&release).exists() {
+    let folder = kernels.join(&release);
+    if !is_whole(&folder) {
         let unpacked = tempfile::tempdir_in(&kernels)?;
         suites.unpack(&packages, unpacked.path())?;
-        store(unpacked.path(), &kernels.join(&release))?;
+        if folder.exists() {
+            // What an earlier version had kept of it.
+            fs::remove_dir_all(&folder)?;
+        }
+        store(unpacked.path(), &folder)?;
     }
     point(&by_prefix(prefix), &release)?;
     progress.done(&release);
     Kernel::cached(prefix)?.context("the kernel that was just unpacked is not in the cache")
+}
+
+/// Whether a kernel's folder in the cache has all that is kept.
+fn is_whole(folder: &Path) -> bool {
+    folder.join(PACKED).exists()
 }
 
 /// Keeps what a VM needs of the packages unpacked in `from`.
@@ -110,6 +128,7 @@ fn store(from: &Path, to: &Path) -> Result<()> {
     let image = find(from, &|name| name.starts_with("vmlinuz"))
         .context("the kernel's packages hold no vmlinuz: Debian must have split them anew")?;
     let new = tempfile::tempdir_in(from)?;
+    fs::copy(&image, new.path().join(PACKED))?;
     fs::write(new.path().join(IMAGE), image::unpacked(fs::read(image)?)?)?;
     modules::collect(from, &new.path().join("modules"))?;
     // Renamed as the last step, so that a kernel in the cache is always whole.

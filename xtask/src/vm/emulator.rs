@@ -17,6 +17,9 @@ use crate::setup::{self, Kernel};
 const POLL: Duration = Duration::from_millis(5);
 const SHARE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What tells the guest that it may be suspended.
+const MAY_SUSPEND: &str = "vm.suspend";
+
 /// How much of what the file server said an error shows.
 const LINES_SHOWN: usize = 20;
 
@@ -139,7 +142,7 @@ fn arguments(command: &mut Command, vm: &Vm, kernel: &Kernel, folder: &Path) {
         // The file server reads the guest's memory, so it must be shared.
         .args(["-object", &format!("memory-backend-memfd,id=ram,size={memory}M,share=on")])
         .arg("-kernel")
-        .arg(&kernel.image)
+        .arg(if vm.can_suspend { &kernel.packed } else { &kernel.image })
         .arg("-initrd")
         .arg(initrd(folder))
         .args(["-append", &kernel_arguments(vm)])
@@ -174,5 +177,6 @@ fn arguments(command: &mut Command, vm: &Vm, kernel: &Kernel, folder: &Path) {
 fn kernel_arguments(vm: &Vm) -> String {
     // An oops ends the run: a test that hurt the kernel must not pass.
     let base = "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on rdinit=/.vm/init";
-    format!("{base} {}", vm.append).trim_end().to_owned()
+    let may = if vm.can_suspend { MAY_SUSPEND } else { "" };
+    [base, may, &vm.append].join(" ").trim_end().to_owned()
 }

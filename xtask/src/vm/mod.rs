@@ -63,6 +63,9 @@ pub struct Vm {
     /// Whether the guest's clock counts instructions, so that timings repeat exactly. It makes the
     /// guest slower, and takes one processor only.
     pub counted_clock: bool,
+    /// Whether the guest may be suspended to memory and woken, once; a word on its kernel's command line says
+    /// so. It boots some seconds later.
+    pub can_suspend: bool,
     /// Where the command's output goes.
     pub output: Output,
 }
@@ -95,6 +98,7 @@ impl Vm {
             root: Root::Busybox,
             tracefs: false,
             counted_clock: false,
+            can_suspend: false,
             output: Output::Stream,
         }
     }
