@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::command::run_shown;
 use crate::setup::{Kernel, MATRIX};
-use crate::vm::{Finished, Output, Vm};
+use crate::vm::{Finished, Output, Pace, Vm};
 use crate::{build, dist, setup, workspace};
 
 /// The name that this step is chosen by.
@@ -106,7 +106,7 @@ fn run_on(kernel: &str, folder: &Path) -> Result<Finished> {
     vm.output = Output::Capture;
     vm.timeout = TIMEOUT;
     // Hooks are attached while programs run through them. As two machines run at a time, little is lost.
-    vm.cpus_in_turn = true;
+    vm.pace = Pace::InTurn;
     STUCK.clone_into(&mut vm.append);
     vm.can_suspend = SUSPENDED.contains(&kernel);
     // One test at a time: they count what the whole guest does.

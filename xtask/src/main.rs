@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use vm::{Output, Root, Vm};
+use vm::{Output, Pace, Root, Vm};
 
 /// What `vm` exits with when the guest panics, hangs or cannot start: no command's own code.
 const VM_FAILED: u8 = 125;
@@ -87,10 +87,9 @@ struct VmArguments {
     /// The guest's processors.
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
-    /// Let the guest's processors take turns, as the kernel tests do: slower, and safe for a kernel that
-    /// changes its code under load.
-    #[arg(long)]
-    cpus_in_turn: bool,
+    /// How they run.
+    #[arg(long, value_enum, default_value_t)]
+    run: Pace,
     /// More words for the kernel's command line.
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
@@ -103,10 +102,7 @@ struct VmArguments {
     /// Mount tracefs and debugfs, which a container lacks.
     #[arg(long)]
     tracefs: bool,
-    /// Let the guest's clock count instructions, so that timings repeat exactly (one processor).
-    #[arg(long)]
-    counted_clock: bool,
-    /// Boot so that the guest can be suspended to memory and woken by its clock, once
+    /// Boot so that the guest can be suspended to memory and woken by its clock, once.
     #[arg(long, conflicts_with = "root")]
     can_suspend: bool,
     /// The command: one word is a line for the shell, several are a program and its arguments.
@@ -148,12 +144,11 @@ fn run_vm(arguments: VmArguments) -> Result<ExitCode> {
         out: arguments.out,
         memory_mib: arguments.memory,
         cpus: arguments.cpus,
-        cpus_in_turn: arguments.cpus_in_turn,
+        pace: arguments.run,
         append: arguments.append,
         timeout: Duration::from_secs(arguments.timeout),
         root: arguments.root,
         tracefs: arguments.tracefs,
-        counted_clock: arguments.counted_clock,
         can_suspend: arguments.can_suspend,
         output: Output::Stream,
     };

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::build;
-use crate::vm::{Output, Vm};
+use crate::vm::{Output, Pace, Vm};
 
 /// The kernel that peers' figures are known of.
 const KERNEL: &str = "6.1";
@@ -26,7 +26,7 @@ pub fn measure(words: &[&str], files: &[(&str, &Path)]) -> Result<Vec<Value>> {
     }
     let mut vm = Vm::new(KERNEL);
     vm.folder = Some(folder.path().to_owned());
-    vm.counted_clock = true;
+    vm.pace = Pace::Counted;
     vm.cpus = 1;
     vm.output = Output::Capture;
     vm.timeout = TIMEOUT;

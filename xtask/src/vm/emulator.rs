@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Root, Vm, ports};
+use super::{Pace, Root, Vm, ports};
 use crate::command::last_lines;
 use crate::setup::{self, Kernel};
 
@@ -127,10 +127,10 @@ fn share_root(folder: &Path) -> Result<Dependent> {
 /// Sets the emulator's command line.
 fn arguments(command: &mut Command, vm: &Vm, kernel: &Kernel, folder: &Path) {
     let memory = vm.memory_mib;
-    let (accelerator, cpus) = match (vm.counted_clock, vm.cpus_in_turn) {
-        (true, _) => ("tcg", 1),
-        (false, true) => ("tcg,thread=single", vm.cpus),
-        (false, false) => ("tcg,thread=multi", vm.cpus),
+    let (accelerator, cpus) = match vm.pace {
+        Pace::Counted => ("tcg", 1),
+        Pace::InTurn => ("tcg,thread=single", vm.cpus),
+        Pace::AtOnce => ("tcg,thread=multi", vm.cpus),
     };
     command
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
@@ -160,7 +160,7 @@ fn arguments(command: &mut Command, vm: &Vm, kernel: &Kernel, folder: &Path) {
                 &format!("virtserialport,chardev={port},name={port}"),
             ]);
     }
-    if vm.counted_clock {
+    if vm.pace == Pace::Counted {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
     if vm.root == Root::Host {

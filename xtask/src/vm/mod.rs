@@ -25,6 +25,20 @@ pub enum Root {
     Host,
 }
 
+/// How the guest's processors run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pace {
+    /// At the same time.
+    #[default]
+    AtOnce,
+    /// In turn: slower, and safe for a kernel that changes its code under load. Otherwise one of them may
+    /// go on executing, for ever, a breakpoint that another has taken out again.
+    InTurn,
+    /// There is one alone, and the guest's clock counts its instructions: slower still, and timings repeat
+    /// exactly.
+    Counted,
+}
+
 /// Where the command's stdout and stderr go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -48,10 +62,8 @@ pub struct Vm {
     pub memory_mib: u32,
     /// The guest's processors.
     pub cpus: u32,
-    /// Whether the guest's processors take turns instead of running at the same time. A guest whose
-    /// kernel changes its code under load is only safe so: one of them may otherwise go on executing, for
-    /// ever, a breakpoint that another has taken out again.
-    pub cpus_in_turn: bool,
+    /// How they run.
+    pub pace: Pace,
     /// More words for the kernel's command line.
     pub append: String,
     /// How long the whole run may take.
@@ -60,9 +72,6 @@ pub struct Vm {
     pub root: Root,
     /// Whether tracefs and debugfs are mounted. Containers lack them, so the default is not.
     pub tracefs: bool,
-    /// Whether the guest's clock counts instructions, so that timings repeat exactly. It makes the
-    /// guest slower, and takes one processor only.
-    pub counted_clock: bool,
     /// Whether the guest may be suspended to memory and woken, once; a word on its kernel's command line says
     /// so. It boots some seconds later.
     pub can_suspend: bool,
@@ -92,12 +101,11 @@ impl Vm {
             out: None,
             memory_mib: 1024,
             cpus: 2,
-            cpus_in_turn: false,
+            pace: Pace::default(),
             append: String::new(),
             timeout: Duration::from_mins(5),
             root: Root::Busybox,
             tracefs: false,
-            counted_clock: false,
             can_suspend: false,
             output: Output::Stream,
         }
