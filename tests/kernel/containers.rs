@@ -141,7 +141,8 @@ static BESIDE: Shared<Watched> = Shared::new(|log| {
     watch(log, |pods| {
         let mut namespaces = shared(pods.server.pid).to_vec();
         namespaces.push(("cgroup", None));
-        Ok(Bundle::of_image("tracer", "serve --scope pod")?
+        let command = format!("serve --scope pod --pod-uid {POD_UID}");
+        Ok(Bundle::of_image("tracer", &command)?
             .namespaces(&namespaces)
             .cgroup(&cgroup(POD_UID, TRACER))
             .capabilities(&added_in(SIDECAR)?))
@@ -219,6 +220,7 @@ fn sidecar() -> Result<(), Failed> {
     let mut checks = Checks::of(&watched.run);
     let found = names_the_client(&mut checks, watched);
     checks.is(found, "container", SHOP);
+    checks.is(found, "pod_uid", POD_UID);
     checks.is(found, "exe", "/workload");
     checks.is(found, "user", "1000");
     let sockets = time_wait_has_its_owner(watched);

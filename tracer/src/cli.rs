@@ -186,6 +186,10 @@ pub struct ScopeArgs {
     /// is all that shares its network
     #[arg(long, value_name = "WHAT", default_value = "host")]
     pub scope: Reach,
+    /// The uid of the pod that tracer is in, for processes of it that nothing else tells the pod of: with
+    /// `--scope pod`, where a sidecar sees its own cgroup alone. Kubernetes tells it as `metadata.uid`
+    #[arg(long, value_name = "UID", value_parser = pod_uid)]
+    pub pod_uid: Option<String>,
     /// Only connections with this port on either side; repeat it or separate by commas
     #[arg(
         long = "port", value_name = "PORT", value_delimiter = ',',
@@ -216,6 +220,15 @@ pub struct ScopeArgs {
     /// Attach in this way only, to test the fall-back
     #[arg(long, hide = true, value_name = "HOW", default_value = "auto")]
     pub attach: AttachMode,
+}
+
+/// A UUID, or the sum in hexadecimal that stands for one.
+fn pod_uid(text: &str) -> Result<String, String> {
+    let is_uid = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    if text.is_empty() || !text.bytes().all(is_uid) {
+        return Err("expected the uid of a pod, as Kubernetes tells it (metadata.uid)".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl ScopeArgs {

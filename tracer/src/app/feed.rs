@@ -154,6 +154,7 @@ impl Feed {
                         cgroup_id: seen.cgroup_id,
                         ppid: seen.ppid,
                         uid: seen.uid,
+                        netns: seen.netns,
                     },
                     counters: None,
                     read_at: event.ts,

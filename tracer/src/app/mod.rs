@@ -166,6 +166,9 @@ fn code(scope: &ScopeArgs, report: &Report) -> u8 {
 /// How to attach for what the user selected.
 fn scope_options(scope: &ScopeArgs, cost: &CostArgs) -> Result<live::Options> {
     let mut selection = scope.selection();
+    if scope.pod_uid.is_some() && scope.scope != Reach::Pod {
+        anyhow::bail!("--pod-uid is of the pod that tracer watches alone: it takes --scope pod");
+    }
     if scope.scope == Reach::Pod {
         let own = host::netns::of_own_pod();
         selection.netns = Some(own.map_err(|why| Obstacle(format!("--scope pod: {why}")))?);
@@ -202,6 +205,7 @@ fn list_time_wait(args: &TimewaitArgs, look: Look) -> Result<u8> {
         action: None,
         deliveries: None,
         keeps_privileges: false,
+        pod_uid: None,
     };
     if !args.watch_for.is_zero() && args.format == Format::Table {
         let time = humantime::format_duration(args.watch_for);

@@ -69,6 +69,8 @@ pub(super) struct Watch {
     pub(super) deliveries: Option<Deliveries>,
     /// Whether all rights are kept.
     pub(super) keeps_privileges: bool,
+    /// The uid of the pod that is watched, where that was told.
+    pub(super) pod_uid: Option<String>,
 }
 
 impl Watch {
@@ -87,6 +89,7 @@ impl Watch {
             action: None,
             deliveries: None,
             keeps_privileges: false,
+            pod_uid: scope.pod_uid.clone(),
         }
     }
 }
@@ -167,6 +170,7 @@ impl<'a> Pump<'a> {
                 ports: options.selection.ports.clone(),
                 pids: options.selection.pids.clone(),
                 netns: options.selection.netns,
+                pod_uid: watch.pod_uid.clone(),
                 ..lookup::Options::default()
             },
             move |pid| processes.net_fds(pid),

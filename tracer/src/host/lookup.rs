@@ -71,6 +71,8 @@ pub struct Introduced {
     pub ppid: Pid,
     /// Its user.
     pub uid: u32,
+    /// Its network namespace.
+    pub netns: Netns,
 }
 
 /// What is looked up.
@@ -87,6 +89,8 @@ pub struct Options {
     pub pids: Vec<Pid>,
     /// Only sockets from before in this network namespace are told; all where `None`.
     pub netns: Option<Netns>,
+    /// The pod of all processes in tracer's own network namespace of which nothing else tells it.
+    pub pod_uid: Option<String>,
 }
 
 impl Default for Options {
@@ -98,6 +102,7 @@ impl Default for Options {
             ports: Vec::new(),
             pids: Vec::new(),
             netns: None,
+            pod_uid: None,
         }
     }
 }
@@ -323,6 +328,10 @@ where
         {
             // It has ended, and another may have its pid by now.
             fact = self.what_is_left(pid, it);
+        }
+        let netns = fact.netns.or(introduced.map(|it| it.netns));
+        if netns.is_some() && netns == self.own_netns {
+            fact.pod_uid = fact.pod_uid.or_else(|| self.options.pod_uid.clone());
         }
         let nothing = ProcessFact {
             pid,

@@ -205,6 +205,7 @@ fn process(pid: u32, cgroup_id: u64) -> Request {
             cgroup_id,
             ppid: Pid(4),
             uid: 104,
+            netns: OWN,
         }),
     }
 }

@@ -114,3 +114,34 @@ fn sockets_from_before_are_those_of_the_pod() {
     };
     assert_eq!((of(OWN), of(Netns(2))), (2, 1));
 }
+
+/// What its cgroup tells goes before.
+#[test]
+fn the_pod_is_told_of_what_shares_its_network_alone() {
+    let pod_of = |netns, of_cgroup: Option<&str>| {
+        let mut world = container();
+        for place in world.places.values_mut() {
+            place.pod_uid = of_cgroup.map(str::to_owned);
+        }
+        let options = Options {
+            pod_uid: Some("own".to_owned()),
+            ..Options::default()
+        };
+        let mut request = process(7, 99);
+        if let Request::Process {
+            introduced: Some(introduced),
+            ..
+        } = &mut request
+        {
+            introduced.netns = netns;
+        }
+        let told = told(world, options, |_| None, |worker| worker.answer(request));
+        match told.as_slice() {
+            [Input::Host(_, HostFact::Process(fact))] => fact.pod_uid.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(pod_of(OWN, None).as_deref(), Some("own"));
+    assert_eq!(pod_of(OWN, Some("told")).as_deref(), Some("told"));
+    assert_eq!(pod_of(Netns(2), None), None);
+}
