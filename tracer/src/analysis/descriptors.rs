@@ -146,10 +146,13 @@ impl Descriptors {
 
     /// Whether there is anything that the next tick must look at.
     fn is_busy(&self) -> bool {
+        self.has_tellable() || !self.opened.is_empty() || self.minima.len() > 1
+    }
+
+    /// Whether there is anything that is told.
+    pub(super) fn has_tellable(&self) -> bool {
         self.burst.is_some()
             || !self.followed.is_empty()
-            || !self.opened.is_empty()
-            || self.minima.len() > 1
             || self.near.is_some()
             || self.growth.leak.is_some()
             || self.exhaustion().is_some()

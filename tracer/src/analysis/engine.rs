@@ -6,8 +6,6 @@ mod observed;
 mod ports;
 mod tell;
 
-use std::collections::BTreeSet;
-
 use tracer_common::Role;
 
 use crate::model::{Event, EventBody, HostFact, Input, Nanos, Pid, Session, TcpAction};
@@ -43,8 +41,8 @@ pub struct Engine {
     connections: Connections,
     groups: Groups,
     patterns: Patterns,
-    /// Processes whose descriptors the next tick must look at.
-    busy: BTreeSet<ProcessKey>,
+    /// Processes whose descriptors the next tick must look at, each once.
+    busy: Vec<ProcessKey>,
     relooks: Relooks,
     /// Whether unused patterns were dropped since the last tick, and hardly any were.
     has_dropped_patterns: bool,
@@ -70,7 +68,7 @@ impl Engine {
             connections: Connections::new(),
             groups: Groups::new(),
             patterns: Patterns::default(),
-            busy: BTreeSet::new(),
+            busy: Vec::new(),
             relooks: Relooks::default(),
             has_dropped_patterns: false,
             time_wait: TimeWaitTable::default(),

@@ -84,7 +84,7 @@ impl Engine {
         }
         descriptors.sample(level, held_before, opened, &self.thresholds);
         if descriptors.becomes_busy() {
-            self.busy.insert(key);
+            self.busy.push(key);
         }
     }
 
@@ -152,7 +152,7 @@ impl Engine {
             .descriptors
             .sample(level, held_before, None, &self.thresholds);
         if process.descriptors.becomes_busy() {
-            self.busy.insert(key);
+            self.busy.push(key);
         }
         Some(key)
     }
@@ -166,7 +166,7 @@ impl Engine {
                 self.relooks.add(key, at);
             }
             if process.descriptors.becomes_busy() {
-                self.busy.insert(key);
+                self.busy.push(key);
             }
         }
     }

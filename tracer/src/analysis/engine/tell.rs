@@ -83,13 +83,20 @@ impl Engine {
     /// connections that do.
     pub(super) fn tell_descriptors(&mut self, live: &[GroupKey]) {
         self.has_dropped_patterns = false;
-        let busy: Vec<_> = self.busy.iter().copied().collect();
-        let mut wanted = Vec::new();
-        for key in &busy {
-            self.advance_descriptors(*key, &mut wanted);
-            self.ask_for_stacks(*key);
-        }
-        for key in &busy {
+        // In the order of first sight, in which their verdicts are numbered.
+        self.busy.sort_unstable();
+        let mut busy = std::mem::take(&mut self.busy);
+        let (mut told, mut wanted) = (Vec::new(), Vec::new());
+        busy.retain(|key| match self.let_time_pass(*key) {
+            Passed::Quiet { stays_busy } => stays_busy,
+            Passed::Told => {
+                self.number_descriptors(*key, &mut wanted);
+                self.ask_for_stacks(*key);
+                told.push(*key);
+                false
+            }
+        });
+        for key in &told {
             self.tell_process(*key);
             self.link_process(*key, live);
         }
@@ -97,12 +104,14 @@ impl Engine {
         for pid in wanted {
             processes.ask_about(pid);
         }
-        self.busy.retain(|key| {
+        told.retain(|key| {
             processes.get_mut(*key).is_some_and(|process| {
                 process.descriptors.drop_over();
                 process.descriptors.stays_busy()
             })
         });
+        busy.append(&mut told);
+        self.busy = busy;
     }
 
     /// Asks for the stacks of a process's bursts.
@@ -116,9 +125,24 @@ impl Engine {
         }
     }
 
-    /// Lets time pass for a process's descriptors, numbers the verdicts that begin, and settles what
-    /// they are told by.
-    fn advance_descriptors(&mut self, key: ProcessKey, wanted: &mut Vec<Pid>) {
+    /// Lets time pass for a process's descriptors.
+    fn let_time_pass(&mut self, key: ProcessKey) -> Passed {
+        let Some(process) = self.processes.get_mut(key) else {
+            return Passed::Quiet { stays_busy: false };
+        };
+        let ended = process.end();
+        let descriptors = &mut process.descriptors;
+        descriptors.tick(self.now, ended, &self.thresholds);
+        if descriptors.has_tellable() {
+            Passed::Told
+        } else {
+            let stays_busy = descriptors.stays_busy();
+            Passed::Quiet { stays_busy }
+        }
+    }
+
+    /// Numbers the verdicts about a process's descriptors that begin, and settles what they are told by.
+    fn number_descriptors(&mut self, key: ProcessKey, wanted: &mut Vec<Pid>) {
         let Self {
             processes,
             connections,
@@ -136,7 +160,6 @@ impl Engine {
         let exhausted = process.descriptors.exhaustion();
         let counters = exhausted.and_then(|_| process.tally.counters()).copied();
         let descriptors = &mut process.descriptors;
-        descriptors.tick(*now, ended, thresholds);
         let (open, soft_limit) = (descriptors.open_now(), descriptors.soft_limit());
         let mut asks = false;
         for burst in descriptors.bursts_mut() {
@@ -345,6 +368,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a tick finds of a process's descriptors.
+enum Passed {
+    /// Nothing that is told, as of nearly all: most are busy only because they opened a file lately.
+    Quiet { stays_busy: bool },
+    /// Something that is told, or is over and told for the last time.
+    Told,
 }
 
 /// Tells the verdicts about one process's descriptors.
