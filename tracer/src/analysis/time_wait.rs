@@ -25,8 +25,8 @@ impl TimeWaitTable {
     /// Takes over a listing; it replaces the namespace's last one. `ended` is told what changed.
     pub(super) fn learn(&mut self, at: Nanos, listing: &TimeWaitListing, ended: &mut Ended) {
         let netns = listing.netns;
-        let told = self.listings.insert(netns, (at, listing.clone()));
-        let told = told.as_ref().map_or(&[][..], |(_, told)| told.rows());
+        let told = self.listings.insert(netns, (at, listing.kept()));
+        let told = told.as_ref().map(|(_, told)| told);
         listing.changes_since(told, |change| match change {
             ListingChange::Came(row) => ended.list(netns, &row),
             ListingChange::Went(row) => ended.unlist(netns, &row),

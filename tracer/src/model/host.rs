@@ -1,7 +1,10 @@
 //! Facts about the host that no event tells (/proc, `sock_diag`, limits), as values; never how they
 //! were looked up.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, Weak},
+};
 
 use tracer_common::{FdKind, ProcessCounters};
 
@@ -146,6 +149,16 @@ pub struct SocketRow {
     pub state: TcpState,
 }
 
+impl SocketRow {
+    /// Whether it comes before another; mostly their cookies differ, and nothing else is looked at.
+    fn precedes(&self, other: &Self) -> bool {
+        match self.cookie.cmp(&other.cookie) {
+            Ordering::Equal => self < other,
+            order => order.is_lt(),
+        }
+    }
+}
+
 /// A socket and the process that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOwner {
@@ -160,12 +173,30 @@ pub struct SocketOwner {
 /// All `TIME_WAIT` sockets of one network namespace at one moment (also those that still wait for the
 /// peer's FIN without an owner). A copy shares them: the next listing has nearly the same, and each is
 /// held by whoever tells what has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TimeWaitListing {
     /// The namespace.
     pub netns: Netns,
     rows: Arc<Vec<SocketRow>>,
+    /// How it differs from the listing that it was made of, where it was made so.
+    derived: Option<Arc<Derived>>,
 }
+
+/// What has led from one listing to the next, so that nobody has to compare the two again.
+#[derive(Debug)]
+struct Derived {
+    /// Nobody else can be at its address while this is held, though its sockets may be gone.
+    from: Weak<Vec<SocketRow>>,
+    changes: Vec<ListingChange>,
+}
+
+impl PartialEq for TimeWaitListing {
+    fn eq(&self, other: &Self) -> bool {
+        self.netns == other.netns && self.rows == other.rows
+    }
+}
+
+impl Eq for TimeWaitListing {}
 
 /// A difference between two listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,8 +215,11 @@ impl TimeWaitListing {
         // Mostly some parts of it are in order: a stable sort joins them.
         rows.sort();
         rows.dedup();
-        let rows = Arc::new(rows);
-        Self { netns, rows }
+        Self {
+            netns,
+            rows: Arc::new(rows),
+            derived: None,
+        }
     }
 
     /// The listing that some changes lead to: sockets that went, and sockets that came.
@@ -194,25 +228,49 @@ impl TimeWaitListing {
         let went = went.into_iter().map(|socket| (socket, false));
         let mut changes: Vec<_> = came.into_iter().map(|socket| (socket, true)).collect();
         changes.extend(went);
+        // Mostly both are in order, and are joined.
+        changes.sort();
         // What went and came again is there.
-        changes.sort_unstable();
+        changes.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            kept.1 |= is_same && later.1;
+            is_same
+        });
         let mut rows = Vec::with_capacity(self.rows.len() + changes.len());
+        let mut told = Vec::with_capacity(changes.len());
         let mut rest = self.rows();
         for (socket, is_there) in changes {
-            let (before, from) = rest.split_at(rest.partition_point(|row| *row < socket));
+            let place = rest.partition_point(|row| row.precedes(&socket));
+            let (before, from) = rest.split_at(place);
             rows.extend_from_slice(before);
-            rest = from;
-            if rest.first() == Some(&socket) {
-                rest = &rest[1..];
-            }
-            if is_there && rows.last() != Some(&socket) {
+            let was_there = from.first() == Some(&socket);
+            rest = if was_there { &from[1..] } else { from };
+            if is_there {
                 rows.push(socket);
+            }
+            match (was_there, is_there) {
+                (true, false) => told.push(ListingChange::Went(socket)),
+                (false, true) => told.push(ListingChange::Came(socket)),
+                _ => {}
             }
         }
         rows.extend_from_slice(rest);
         Self {
             netns: self.netns,
             rows: Arc::new(rows),
+            derived: Some(Arc::new(Derived {
+                from: Arc::downgrade(&self.rows),
+                changes: told,
+            })),
+        }
+    }
+
+    /// The same listing for who keeps it: without what it was made of.
+    #[must_use]
+    pub fn kept(&self) -> Self {
+        Self {
+            derived: None,
+            ..self.clone()
         }
     }
 
@@ -222,9 +280,15 @@ impl TimeWaitListing {
         &self.rows
     }
 
-    /// What leads from another listing to this one.
-    pub fn changes_since(&self, old: &[SocketRow], mut tell: impl FnMut(ListingChange)) {
-        let (mut old, mut new) = (old, self.rows());
+    /// What leads from another listing, or from none, to this one.
+    pub fn changes_since(&self, old: Option<&Self>, mut tell: impl FnMut(ListingChange)) {
+        if let (Some(derived), Some(old)) = (&self.derived, old)
+            && derived.from.as_ptr() == Arc::as_ptr(&old.rows)
+        {
+            derived.changes.iter().copied().for_each(tell);
+            return;
+        }
+        let (mut old, mut new) = (old.map_or(&[][..], Self::rows), self.rows());
         loop {
             let (order, went, came) = match (old.split_first(), new.split_first()) {
                 (None, None) => return,
@@ -303,7 +367,8 @@ mod tests {
         assert_eq!(listing.rows(), rows(&[2, 3, 5]));
         let since = |old: &[u64]| {
             let mut told = Vec::new();
-            listing.changes_since(&rows(old), |change| told.push(change));
+            let old = TimeWaitListing::new(Netns(1), rows(old));
+            listing.changes_since(Some(&old), |change| told.push(change));
             told
         };
         let changed = |went: &[u64], came: &[u64]| listing.changed(rows(went), rows(came));
@@ -312,6 +377,14 @@ mod tests {
             rows(&[1, 3, 5, 9])
         );
         assert_eq!(changed(&[], &[]), listing);
+        let mut told = Vec::new();
+        let next = changed(&[2, 3, 4, 5], &[1, 3, 5, 9, 9]);
+        next.changes_since(Some(&listing), |change| told.push(change));
+        assert_eq!(told, [Came(row(1)), Went(row(2)), Came(row(9))]);
+        told.clear();
+        next.kept()
+            .changes_since(Some(&listing), |change| told.push(change));
+        assert_eq!(told, [Came(row(1)), Went(row(2)), Came(row(9))]);
         assert_eq!(since(&[2, 3, 5]), []);
         assert_eq!(since(&[]), [Came(row(2)), Came(row(3)), Came(row(5))]);
         assert_eq!(

@@ -235,7 +235,7 @@ impl Baseline {
             HostFact::SocketBefore(socket) => self.leave(*socket, Nanos(u64::MAX)),
             HostFact::TimeWait(listing) => {
                 if self.listings.len() < SOCKETS_MAX {
-                    self.listings.insert(listing.netns, (at, listing.clone()));
+                    self.listings.insert(listing.netns, (at, listing.kept()));
                 }
             }
             HostFact::EphemeralPorts { netns, range } => {

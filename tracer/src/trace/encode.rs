@@ -274,15 +274,14 @@ impl Encoder {
         if self.listings.len() >= LISTINGS_MAX && !self.listings.contains_key(&listing.netns) {
             self.listings.clear();
         }
-        let told = self.listings.insert(listing.netns, listing.clone());
+        let told = self.listings.insert(listing.netns, listing.kept());
         let kind = match told {
             None => RowKind::HostTimeWait,
             Some(_) => RowKind::HostTimeWaitChanged,
         };
         let head = self.rows.begin(kind, at);
         self.rows.netns.set(head, listing.netns.0);
-        let told = told.as_ref().map_or(&[][..], TimeWaitListing::rows);
-        listing.changes_since(told, |change| {
+        listing.changes_since(told.as_ref(), |change| {
             let (kind, socket) = match change {
                 ListingChange::Came(socket) => (RowKind::TimeWaitSocket, socket),
                 ListingChange::Went(socket) => (RowKind::TimeWaitSocketGone, socket),
