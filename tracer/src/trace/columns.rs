@@ -172,16 +172,16 @@ pub(super) struct NameBuilder {
     names: ArrayRef,
 }
 
-/// A column of names, each with the number that this version knows it by.
-pub(super) struct NameColumn {
+/// A column of names, each with what it stands for where this version knows it.
+pub(super) struct NameColumn<N: Names> {
     numbers: UInt8Array,
     /// By the file's number.
-    known: Vec<Option<u8>>,
+    known: Vec<Option<N::Value>>,
 }
 
 impl<N: Names> Kind for Name<N> {
     type Builder = NameBuilder;
-    type Column = NameColumn;
+    type Column = NameColumn<N>;
     type Value<'a> = N::Value;
 
     fn data_type() -> DataType {
@@ -212,7 +212,7 @@ impl<N: Names> Kind for Name<N> {
         Arc::new(DictionaryArray::new(numbers, Arc::clone(&builder.names)))
     }
 
-    fn column(array: &ArrayRef) -> Option<NameColumn> {
+    fn column(array: &ArrayRef) -> Option<NameColumn<N>> {
         let array = array
             .as_any()
             .downcast_ref::<DictionaryArray<UInt8Type>>()?;
@@ -230,7 +230,7 @@ impl<N: Names> Kind for Name<N> {
                 } else {
                     ours.iter().position(is_it)?
                 };
-                u8::try_from(place).ok()
+                N::value(u8::try_from(place).ok()?)
             })
             .collect();
         Some(NameColumn {
@@ -239,17 +239,10 @@ impl<N: Names> Kind for Name<N> {
         })
     }
 
-    fn get(column: &NameColumn, row: usize) -> Option<N::Value> {
-        if column.numbers.is_null(row) {
-            return None;
-        }
-        let number = usize::from(column.numbers.value(row));
-        column
-            .known
-            .get(number)
-            .copied()
-            .flatten()
-            .and_then(N::value)
+    fn get(column: &NameColumn<N>, row: usize) -> Option<N::Value> {
+        let numbers = &column.numbers;
+        let number = numbers.is_valid(row).then(|| numbers.value(row))?;
+        *column.known.get(usize::from(number))?
     }
 }
 
@@ -363,10 +356,13 @@ macro_rules! columns {
                 Ok(Self {
                     rows: batch.num_rows(),
                     $($name: Reading(match batch.column_by_name(stringify!($name)) {
-                        None => None,
                         Some(array) => {
-                            Some(<$kind as Kind>::column(array).ok_or(WrongType(stringify!($name)))?)
+                            let column = <$kind as Kind>::column(array);
+                            let column = column.ok_or(WrongType(stringify!($name)))?;
+                            // Many columns are of one kind of row, of which a batch may have none.
+                            (array.null_count() < array.len()).then_some(column)
                         }
+                        None => None,
                     }),)+
                 })
             }

@@ -1,13 +1,13 @@
 //! Rows back to inputs; never trusts that a row has what its kind needs.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
-use arrow_array::StringArray;
+use rustc_hash::FxHashMap;
 use tracer_common::{EventKind, FdSource, ProcessCounters, Role};
 
 use super::{
     columns::{Batch, Reading},
-    listed::Listed,
+    listed::{Listed, Meanings},
     names::{COUNTERS, Items, LOSSES, RowKind, counters_from_array, losses_from_array},
 };
 use crate::model::{
@@ -28,42 +28,55 @@ const COUNTED_MAX: u64 = 1 << 48;
 /// Turns rows into inputs, and remembers what those that tell a whole table told last.
 #[derive(Clone, Default)]
 pub(super) struct Decoder {
-    counters: HashMap<Pid, [u64; COUNTERS]>,
+    counters: FxHashMap<Pid, [u64; COUNTERS]>,
     losses: Option<Box<[u64; LOSSES]>>,
-    listings: HashMap<Netns, TimeWaitListing>,
+    listings: FxHashMap<Netns, TimeWaitListing>,
     listed: usize,
-    laddr: AddressCache,
-    raddr: AddressCache,
+    /// `None` is no address.
+    laddr: Meanings<Option<IpAddr>>,
+    raddr: Meanings<Option<IpAddr>>,
+    thread: Meanings<Comm>,
 }
+
+/// A row that makes no sense, which ends its trace.
+#[derive(Debug)]
+pub(super) struct BadRow {
+    row: usize,
+    why: &'static str,
+}
+
+impl fmt::Display for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { row, why } = self;
+        write!(f, "row {row} of a batch makes no sense: {why}")
+    }
+}
+
+impl std::error::Error for BadRow {}
 
 impl Decoder {
     /// The input that begins at a row, which becomes that of the next one; `None` after the last. One
     /// at a time: a few bytes can stand for a whole table told again.
-    pub(super) fn next(
-        &mut self,
-        batch: &Batch,
-        row: &mut usize,
-    ) -> Option<Result<Input, &'static str>> {
+    pub(super) fn next(&mut self, batch: &Batch, row: &mut usize) -> Result<Option<Input>, BadRow> {
         while *row < batch.len() {
             let items = batch.items.get(*row).unwrap_or_default() as usize;
             let end = *row + 1 + items;
+            let bad = |why| BadRow { row: *row, why };
             if end > batch.len() {
-                return Some(Err("its items are not all there"));
+                return Err(bad("its items are not all there"));
             }
             let head = Row {
                 batch,
                 at: *row,
                 end,
             };
-            let input = self.input(head).transpose();
-            if !matches!(input, Some(Err(_))) {
-                *row = end;
-            }
+            let input = self.input(head).map_err(bad)?;
+            *row = end;
             if input.is_some() {
-                return input;
+                return Ok(input);
             }
         }
-        None
+        Ok(None)
     }
 
     /// `None` is of a kind that a newer version may have added.
@@ -73,7 +86,7 @@ impl Decoder {
         };
         let at = Nanos(row.batch.ts.get(row.at).ok_or("it has no time")?);
         let fact = match kind {
-            RowKind::Event(kind) => return Ok(Some(Input::Event(self.event(row, at, kind)?))),
+            RowKind::Event(kind) => return self.event(row, at, kind).map(Some),
             RowKind::Tick => return Ok(Some(Input::Tick(at))),
             RowKind::Losses => return self.losses(row, [0; LOSSES]).map(Some),
             RowKind::LossesChanged => {
@@ -116,46 +129,52 @@ impl Decoder {
         Ok(Some(Input::Host(at, fact)))
     }
 
-    fn event(&mut self, row: Row<'_>, ts: Nanos, kind: EventKind) -> Result<Event, &'static str> {
+    fn event(&mut self, row: Row<'_>, ts: Nanos, kind: EventKind) -> Result<Input, &'static str> {
         let Row { batch, at: r, .. } = row;
-        let pid = Pid(batch.pid.get(r).unwrap_or_default());
-        let body = match kind {
-            EventKind::TcpConnect => self.tcp(row, TcpAction::Connect)?,
-            EventKind::TcpConnectFailed => self.tcp(row, TcpAction::ConnectFailed)?,
-            EventKind::TcpAccept => self.tcp(row, TcpAction::Accept)?,
-            EventKind::TcpState => self.tcp(row, TcpAction::State)?,
-            EventKind::TcpTimeWait => self.tcp(row, TcpAction::TimeWait)?,
-            EventKind::TcpClose => self.tcp(row, TcpAction::Close)?,
-            EventKind::FdInstall => fd(row, FdAction::Installed)?,
-            EventKind::FdOpenFailed => fd(row, FdAction::OpenFailed)?,
-            EventKind::FdExhausted => fd(row, FdAction::Exhausted)?,
-            EventKind::FdClose => fd(row, FdAction::Closed)?,
-            EventKind::Process => seen(row)?,
+        let actor = Actor {
+            ts,
+            pid: Pid(batch.pid.get(r).unwrap_or_default()),
+            tid: Tid(batch.tid.get(r).unwrap_or_default()),
+            thread: self
+                .thread
+                .get(&batch.thread, r, |name| Comm::from(name))
+                .unwrap_or_default(),
+            stack: batch.stack.get(r).map(user_stack).transpose()?,
+        };
+        match kind {
+            EventKind::TcpConnect => self.tcp(row, actor, TcpAction::Connect),
+            EventKind::TcpConnectFailed => self.tcp(row, actor, TcpAction::ConnectFailed),
+            EventKind::TcpAccept => self.tcp(row, actor, TcpAction::Accept),
+            EventKind::TcpState => self.tcp(row, actor, TcpAction::State),
+            EventKind::TcpTimeWait => self.tcp(row, actor, TcpAction::TimeWait),
+            EventKind::TcpClose => self.tcp(row, actor, TcpAction::Close),
+            EventKind::FdInstall => fd(row, actor, FdAction::Installed),
+            EventKind::FdOpenFailed => fd(row, actor, FdAction::OpenFailed),
+            EventKind::FdExhausted => fd(row, actor, FdAction::Exhausted),
+            EventKind::FdClose => fd(row, actor, FdAction::Closed),
+            EventKind::Process => Ok(actor.did(seen(row)?)),
             EventKind::Exit => {
                 let start_ns = batch.start.get(r).unwrap_or_default();
                 let mut counters = [0; COUNTERS];
                 numbers(row, 0, &mut counters)?;
-                self.counters.remove(&pid);
-                EventBody::Exit {
+                self.counters.remove(&actor.pid);
+                Ok(actor.did(EventBody::Exit {
                     comm: comm(&batch.comm, r),
                     counters: Box::new(counters_from_array(start_ns, &counters)),
-                }
+                }))
             }
-        };
-        Ok(Event {
-            ts,
-            pid,
-            tid: Tid(batch.tid.get(r).unwrap_or_default()),
-            thread: comm(&batch.thread, r),
-            stack: batch.stack.get(r).map(user_stack).transpose()?,
-            body,
-        })
+        }
     }
 
-    fn tcp(&mut self, row: Row<'_>, action: TcpAction) -> Result<EventBody, &'static str> {
+    fn tcp(
+        &mut self,
+        row: Row<'_>,
+        actor: Actor,
+        action: TcpAction,
+    ) -> Result<Input, &'static str> {
         let Row { batch, at: r, .. } = row;
         let (local, remote) = self.ends(row)?;
-        Ok(EventBody::Tcp(TcpEvent {
+        Ok(actor.did(EventBody::Tcp(TcpEvent {
             action,
             sock: SockId(batch.sock.get(r).ok_or("it has no socket")?),
             cookie: Cookie(batch.cookie.get(r).unwrap_or_default()),
@@ -169,17 +188,22 @@ impl Decoder {
             new_state: state(batch.new_state.get(r))?,
             errno: batch.errno.get(r).unwrap_or_default(),
             role: batch.role.get(r).unwrap_or(Role::Unknown),
-        }))
+        })))
     }
 
     fn ends(&mut self, row: Row<'_>) -> Result<(Endpoint, Endpoint), &'static str> {
         let Row { batch, at: r, .. } = row;
+        let laddr = self.laddr.get(&batch.laddr, r, |text| text.parse().ok());
+        let raddr = self.raddr.get(&batch.raddr, r, |text| text.parse().ok());
+        let (Some(Some(laddr)), Some(Some(raddr))) = (laddr, raddr) else {
+            return Err("it has no address");
+        };
         let local = Endpoint {
-            addr: self.laddr.get(&batch.laddr, r)?,
+            addr: laddr,
             port: batch.lport.get(r).unwrap_or_default(),
         };
         let remote = Endpoint {
-            addr: self.raddr.get(&batch.raddr, r)?,
+            addr: raddr,
             port: batch.rport.get(r).unwrap_or_default(),
         };
         Ok((local, remote))
@@ -240,8 +264,38 @@ impl Decoder {
         if self.listed > REMEMBERED_MAX || self.listings.len() > REMEMBERED_MAX {
             return Err("no host has so many sockets");
         }
-        self.listings.insert(netns, listing.clone());
+        self.listings.insert(netns, listing.kept());
         Ok(HostFact::TimeWait(listing))
+    }
+}
+
+/// When something happened, and who did it.
+struct Actor {
+    ts: Nanos,
+    pid: Pid,
+    tid: Tid,
+    thread: Comm,
+    stack: Option<UserStack>,
+}
+
+impl Actor {
+    /// The event that this did so much.
+    fn did(self, body: EventBody) -> Input {
+        let Self {
+            ts,
+            pid,
+            tid,
+            thread,
+            stack,
+        } = self;
+        Input::Event(Event {
+            ts,
+            pid,
+            tid,
+            thread,
+            stack,
+            body,
+        })
     }
 }
 
@@ -305,9 +359,9 @@ fn comm(column: &Reading<Listed>, row: usize) -> Comm {
     column.get(row).map(Comm::from).unwrap_or_default()
 }
 
-fn fd(row: Row<'_>, action: FdAction) -> Result<EventBody, &'static str> {
+fn fd(row: Row<'_>, actor: Actor, action: FdAction) -> Result<Input, &'static str> {
     let Row { batch, at: r, .. } = row;
-    Ok(EventBody::Fd(FdEvent {
+    Ok(actor.did(EventBody::Fd(FdEvent {
         action,
         fd: batch.fd.get(r),
         source: batch.source.get(r).unwrap_or(FdSource::Other),
@@ -320,7 +374,7 @@ fn fd(row: Row<'_>, action: FdAction) -> Result<EventBody, &'static str> {
             text: text.to_owned(),
             form: batch.path_form.get(r).unwrap_or(PathForm::Resolved),
         }),
-    }))
+    })))
 }
 
 fn seen(row: Row<'_>) -> Result<EventBody, &'static str> {
@@ -453,36 +507,4 @@ fn ephemeral_ports(row: Row<'_>) -> Result<PortRange, &'static str> {
         low: low?,
         high: high?,
     })
-}
-
-/// Addresses read from their texts, kept because the same few come again and again.
-#[derive(Clone, Default)]
-struct AddressCache {
-    /// The list that they are of.
-    list: Option<StringArray>,
-    /// By their numbers, as far as they were asked for.
-    addresses: Vec<Option<Result<IpAddr, &'static str>>>,
-}
-
-impl AddressCache {
-    fn get(&mut self, column: &Reading<Listed>, row: usize) -> Result<IpAddr, &'static str> {
-        const NONE: &str = "it has no address";
-        let read = || {
-            let text = column.get(row).ok_or(NONE)?;
-            text.parse().map_err(|_| NONE)
-        };
-        let Some((list, number)) = column.number(row) else {
-            return read();
-        };
-        let is_known = |known: &StringArray| known.values().ptr_eq(list.values());
-        if !self.list.as_ref().is_some_and(is_known) {
-            self.list = Some(list.clone());
-            self.addresses.clear();
-        }
-        if number >= self.addresses.len() {
-            self.addresses.resize(number + 1, None);
-        }
-        let known = self.addresses.get_mut(number).ok_or(NONE)?;
-        *known.get_or_insert_with(read)
-    }
 }

@@ -254,8 +254,8 @@ fn each_input(
     // A segment is one batch, and the lists that come before it.
     let messages = messages.clone();
     batches.message(messages).map_err(io::Error::other)?;
-    while let Some(input) = batches.next() {
-        to(input.map_err(io::Error::other)?)?;
+    while let Some(input) = batches.next().map_err(io::Error::other)? {
+        to(input)?;
     }
     Ok(())
 }

@@ -37,6 +37,10 @@ const ROWS_MAX: i64 = 1 << 20;
 /// The most columns: ours, and room for those of later versions.
 const COLUMNS_MAX: usize = 512;
 
+/// Memory that a claim alone is given: what a batch mostly has, so that it need not be moved while it
+/// is read.
+const RESERVED_BYTES_MAX: usize = 256 << 10;
+
 /// What comes next in a stream.
 pub(super) enum Frame {
     /// A whole message, as it stands in the file.
@@ -119,6 +123,7 @@ impl<R: Read> Frames<R> {
     /// Reads so many bytes, or as many as there are. Memory grows with what comes, not with what is
     /// claimed.
     fn take(&mut self, to: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        to.reserve(count.min(RESERVED_BYTES_MAX));
         (&mut self.stream).take(count as u64).read_to_end(to)
     }
 

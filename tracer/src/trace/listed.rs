@@ -147,16 +147,53 @@ pub(super) enum ListColumn {
     Plain(StringArray),
 }
 
-impl Reading<Listed> {
-    /// The list, and the row's number in it, if it has one; `None` too where the text is written out.
-    pub(super) fn number(&self, row: usize) -> Option<(&StringArray, usize)> {
-        match self.column()? {
-            ListColumn::Listed(numbers, texts) if numbers.is_valid(row) => {
-                let number = numbers.value(row) as usize;
-                (number < texts.len()).then_some((texts, number))
-            }
-            ListColumn::Listed(..) | ListColumn::Plain(_) => None,
+/// What the texts of a column mean, kept because the same few come again and again.
+#[derive(Clone)]
+pub(super) struct Meanings<T> {
+    /// The list that they are of.
+    list: Option<StringArray>,
+    /// By their numbers, as far as they were asked for.
+    known: Vec<Option<T>>,
+}
+
+impl<T> Default for Meanings<T> {
+    fn default() -> Self {
+        Self {
+            list: None,
+            known: Vec::new(),
         }
+    }
+}
+
+impl<T: Copy> Meanings<T> {
+    /// What the row's text means, if it has one, as `read` tells of each text.
+    pub(super) fn get(
+        &mut self,
+        column: &Reading<Listed>,
+        row: usize,
+        read: impl FnOnce(&str) -> T,
+    ) -> Option<T> {
+        let column = column.column()?;
+        let ListColumn::Listed(numbers, texts) = column else {
+            return Listed::get(column, row).map(read);
+        };
+        let number = numbers.is_valid(row).then(|| numbers.value(row))? as usize;
+        let is_known = |list: &StringArray| list.values().ptr_eq(texts.values());
+        if !self.list.as_ref().is_some_and(is_known) {
+            self.list = Some(texts.clone());
+            self.known.clear();
+        }
+        if let Some(Some(known)) = self.known.get(number) {
+            return Some(*known);
+        }
+        let meaning = read(Listed::get(column, row)?);
+        if number >= self.known.len() {
+            self.known.resize(number + 1, None);
+        }
+        if let Some(slot) = self.known.get_mut(number) {
+            *slot = Some(meaning);
+        }
+        Some(meaning)
     }
 }
 

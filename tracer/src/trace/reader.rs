@@ -12,7 +12,7 @@ use arrow_schema::{ArrowError, Schema};
 
 use super::{
     columns::Batch,
-    decode::Decoder,
+    decode::{BadRow, Decoder},
     format::{Head, HeadError, VERSION, head},
     frame::{Frame, Frames, PREFIX_BYTES},
 };
@@ -104,20 +104,15 @@ impl BatchDecoder {
     }
 
     /// The next input of the batch.
-    pub(super) fn next(&mut self) -> Option<Result<Input, String>> {
-        let (batch, row) = self.batch.as_mut()?;
-        match self.decoder.next(batch, row) {
-            Some(Ok(input)) => Some(Ok(input)),
-            Some(Err(bad)) => {
-                let row = *row;
-                self.batch = None;
-                Some(Err(format!("row {row} of a batch makes no sense: {bad}")))
-            }
-            None => {
-                self.batch = None;
-                None
-            }
+    pub(super) fn next(&mut self) -> Result<Option<Input>, BadRow> {
+        let Some((batch, row)) = &mut self.batch else {
+            return Ok(None);
+        };
+        let next = self.decoder.next(batch, row);
+        if !matches!(next, Ok(Some(_))) {
+            self.batch = None;
         }
+        next
     }
 }
 
@@ -207,14 +202,14 @@ impl<R: Read> Iterator for Reader<R> {
         }
         while self.ending.is_none() {
             match self.batches.next() {
-                Some(Ok(input)) => {
+                Ok(Some(input)) => {
                     if let Some(at) = input.time() {
                         self.latest = self.latest.max(at);
                     }
                     return Some(input);
                 }
-                Some(Err(why)) => self.ending = Some(Ending::Early(why)),
-                None => self.ending = self.advance().err(),
+                Err(bad) => self.ending = Some(Ending::Early(bad.to_string())),
+                Ok(None) => self.ending = self.advance().err(),
             }
         }
         None

@@ -166,8 +166,9 @@ impl Iterator for TraceSet {
 
     fn next(&mut self) -> Option<Input> {
         while !self.is_over {
-            if let Some(input) = self.current.1.next() {
-                return Some(input);
+            let next = self.current.1.next();
+            if next.is_some() {
+                return next;
             }
             if !self.advance() {
                 break;
