@@ -66,6 +66,12 @@ fn listen() -> (TcpListener, Deliveries) {
     (listener, to)
 }
 
+fn listen_to_exits() -> (TcpListener, Deliveries) {
+    let (listener, to) = listen();
+    let events = vec![EventKind::Exit];
+    (listener, Deliveries { events, ..to })
+}
+
 fn start(to: &Deliveries) -> Delivery {
     Delivery::start(to.clone(), &Session::default(), || ()).unwrap()
 }
@@ -172,11 +178,7 @@ fn exit() -> Input {
 
 #[test]
 fn events_of_wanted_kinds_arrive_together_and_verdicts_go_before_them() {
-    let (listener, to) = listen();
-    let to = Deliveries {
-        events: vec![EventKind::Exit],
-        ..to
-    };
+    let (listener, to) = listen_to_exits();
     let delivery = start(&to);
     let engine = Engine::new(Thresholds::default());
     for input in [exit(), Input::Tick(Nanos::from_secs(7)), exit(), exit()] {
@@ -202,11 +204,7 @@ fn events_of_wanted_kinds_arrive_together_and_verdicts_go_before_them() {
 
 #[test]
 fn events_that_find_no_room_cost_no_verdict() {
-    let (listener, to) = listen();
-    let to = Deliveries {
-        events: vec![EventKind::Exit],
-        ..to
-    };
+    let (listener, to) = listen_to_exits();
     let delivery = start(&to);
     let engine = Engine::new(Thresholds::default());
     for _ in 0..EVENTS_WAITING_MAX + BATCH_MAX + 7 {
