@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     EventKind, Role,
-    net::state::{CLOSE, LISTEN},
+    net::state::{CLOSE, ESTABLISHED, LISTEN},
 };
 
 use crate::{
@@ -79,4 +79,10 @@ fn closing(sk: KernelPtr) {
     info.cookie = sock.existing_cookie();
     (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
     sock::stream(&sock, &info, change, Some(actor));
+    if state == ESTABLISHED {
+        // The change of state that follows would note it as one whose descriptor is open: nobody would
+        // ever take it out again. Without room it is not noted at all.
+        info.descriptor_closed = 1;
+        let _ = SOCKS.insert(key, &info, 0);
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tracer_common::ProcessCounters;
+use tracer_common::{ProcessCounters, task::announced::ENDED};
 
 use super::{
     exporter::Exporter,
@@ -30,6 +30,8 @@ struct Known {
 struct Totals {
     at: Nanos,
     by_process: Vec<(Pid, ProcessCounters)>,
+    /// Those of them whose end could not be told.
+    ended: Vec<Pid>,
     /// Processes whose end came meanwhile.
     ended_since: HashSet<Pid>,
 }
@@ -187,24 +189,34 @@ impl Feed {
 
     /// Reads the exact totals of all processes, to be applied once the events have come so far.
     pub(super) fn read_totals(&mut self, at: Nanos, table: &ProcessTable) {
-        let by_process = table.read().collect();
+        let mut ended = Vec::new();
+        let tell = |(pid, counters): (Pid, ProcessCounters)| {
+            if counters.announced == ENDED {
+                ended.push(pid);
+            }
+            (pid, counters.told())
+        };
+        let by_process = table.read().map(tell).collect();
         self.totals = Some(Totals {
             at,
             by_process,
+            ended,
             ended_since: HashSet::new(),
         });
     }
 
     /// Applies the totals that were read last, where the events have reached their time: totals that
-    /// went ahead would leave the events that they count with nothing new to tell.
-    pub(super) fn apply_totals(&mut self, reached: Nanos) {
+    /// went ahead would leave the events that they count with nothing new to tell. Gives the processes
+    /// among them whose end could not be told: nobody will need their totals again.
+    pub(super) fn apply_totals(&mut self, reached: Nanos) -> Vec<Pid> {
         let Some(Totals {
             at,
             by_process,
+            ended,
             ended_since,
         }) = self.totals.take_if(|totals| totals.at <= reached)
         else {
-            return;
+            return Vec::new();
         };
         for (pid, counters) in by_process {
             // Its end told its last totals.
@@ -227,6 +239,7 @@ impl Feed {
         // A process that the kernel half no longer counts for has ended; its end may have been lost.
         self.processes
             .retain(|_, known| known.read_at >= at || known.counters.is_none());
+        ended
     }
 
     /// Whether totals were read that the events have not reached yet.

@@ -183,6 +183,7 @@ fn scope_options(scope: &ScopeArgs, cost: &CostArgs) -> Result<live::Options> {
             AttachMode::Fentry => Method::Fentry,
             AttachMode::Kprobe => Method::Kprobe,
         },
+        map_entries: scope.map_entries,
         ..live_options()?
     })
 }
@@ -297,6 +298,7 @@ fn live_options() -> Result<live::Options> {
         fd_budget: 0,
         ring_bytes: TIMEWAIT_RING_BYTES,
         method: Method::Auto,
+        map_entries: None,
         stacks: false,
         sock_secret: host::session::random().context("cannot get a random number")?,
         own_pid: host::session::own_pid(),

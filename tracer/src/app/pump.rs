@@ -295,7 +295,8 @@ impl<'a> Pump<'a> {
             self.feed.batch(&batch);
         }
         let now = self.feed.reached(drained_to);
-        self.feed.apply_totals(now);
+        let ended = self.feed.apply_totals(now);
+        self.live.forget_ended(&ended);
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_SKIPPED) {
             self.live.read_skipped();

@@ -23,7 +23,7 @@ use super::{Cli, ServeArgs};
 const SERVE: &str = "serve";
 
 /// Options that the file cannot set: where it is, whether it is only looked at, and what is for tests.
-const NOT_IN_FILE: [&str; 3] = ["config", "check", "attach"];
+const NOT_IN_FILE: [&str; 4] = ["config", "check", "attach", "map_entries"];
 
 /// How alike an unknown key and a valid one must be to be mentioned; from 0 to 1, by Jaro's measure.
 const ALIKE: f64 = 0.8;

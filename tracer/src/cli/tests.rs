@@ -38,6 +38,7 @@ fn without_options_all_is_watched_by_the_default_thresholds() {
     assert_eq!(args.cost.fd_budget, 1000);
     assert_eq!(args.cost.ring_size, 4 << 20);
     assert_eq!(args.scope.attach, AttachMode::Auto);
+    assert_eq!(args.scope.map_entries, None);
 }
 
 #[test]

@@ -142,9 +142,9 @@ const FILES_BY_OLD_NAMES: [libc::c_long; 14] = [
 #[cfg(not(target_arch = "x86_64"))]
 const FILES_BY_OLD_NAMES: [libc::c_long; 0] = [];
 
-/// What of bpf(2) goes on (`enum bpf_cmd`): `MAP_LOOKUP_ELEM`, `MAP_GET_NEXT_KEY`, `OBJ_GET_INFO_BY_FD` and
-/// `MAP_LOOKUP_BATCH`.
-const BPF_READS: [u64; 4] = [1, 4, 15, 24];
+/// What of bpf(2) goes on (`enum bpf_cmd`): `MAP_LOOKUP_ELEM`, `MAP_DELETE_ELEM` (processes that have
+/// ended leave the table), `MAP_GET_NEXT_KEY`, `OBJ_GET_INFO_BY_FD` and `MAP_LOOKUP_BATCH`.
+const BPF_GOES_ON: [u64; 5] = [1, 3, 4, 15, 24];
 
 /// Namespaces that clone(2) could make.
 const NEW_NAMESPACES: [libc::c_int; 7] = [
@@ -204,7 +204,7 @@ fn refused_to_all() -> Result<Rules, String> {
     rules.insert(libc::SYS_setns, vec![all_of([is_other_kind])?]);
     let makes_one = NEW_NAMESPACES.map(|flag| has_bits(0, flag));
     rules.insert(libc::SYS_clone, each(makes_one)?);
-    let is_not = BPF_READS.map(|command| when(0, SeccompCmpOp::Ne, command));
+    let is_not = BPF_GOES_ON.map(|command| when(0, SeccompCmpOp::Ne, command));
     let is_none = is_not.into_iter().collect::<Result<Vec<_>, _>>()?;
     rules.insert(libc::SYS_bpf, vec![all_of(is_none)?]);
     Ok(rules)

@@ -60,6 +60,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Which attach methods may be used.
     pub method: Method,
+    /// Places in the tables of processes and of connections, where that is not what they are built with.
+    pub map_entries: Option<u32>,
     /// Whether user stacks are taken.
     pub stacks: bool,
     /// A random number, new for each run.
@@ -218,6 +220,11 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
         .override_global("OFFSETS", &kernel.offsets, true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 });
+    if let Some(entries) = options.map_entries {
+        for table in ["PROCESSES", "SOCKS"] {
+            loader.map_max_entries(table, entries);
+        }
+    }
     let asks = configuration(options);
     let mut ebpf = open(&mut loader, &asks)?;
     let with_cookie = if options.has_hosts_pids {

@@ -1,10 +1,12 @@
-//! The maps that the kernel half fills, as typed tables; never more than reading them.
+//! The maps that the kernel half fills, as typed tables; never changes a number in them.
+
+use std::os::fd::AsFd as _;
 
 use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, StackTraceMap},
 };
-use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters};
+use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters, task::announced::ENDED};
 
 use super::AttachError;
 use crate::model::{Pid, StackId};
@@ -79,13 +81,13 @@ impl ProcessTable {
         }
     }
 
-    /// Every process with its totals. A process that comes or goes meanwhile may be missed: the
-    /// next reading has it, or its last event.
+    /// Every process with its totals as the kernel half keeps them. A process that comes or goes
+    /// meanwhile may be missed: the next reading has it, or its last event.
     pub fn read(&self) -> impl Iterator<Item = (Pid, ProcessCounters)> {
         self.0
             .iter()
             .filter_map(Result::ok)
-            .map(|(pid, counters)| (Pid(pid), counters.told()))
+            .map(|(pid, counters)| (Pid(pid), counters))
     }
 
     /// The pid that a process has in the collector's own pid namespace, where that is not the host's;
@@ -99,5 +101,36 @@ impl ProcessTable {
     pub fn net_fds(&self, pid: Pid) -> Option<[i64; FdKind::COUNT]> {
         let counters = self.0.get(&pid.0, 0).ok()?;
         Some(counters.nets())
+    }
+}
+
+/// The processes whose end could not be told: the kernel half leaves their totals in the table above,
+/// whose places would be taken for good.
+pub(super) struct EndedTable(HashMap<MapData, u32, ProcessCounters>);
+
+impl EndedTable {
+    /// A second way to the table, which must still be there: the first is shared, and only reads.
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self, AttachError> {
+        const NAME: &str = "PROCESSES";
+        let Some(Map::HashMap(table)) = ebpf.map(NAME) else {
+            return Err(AttachError::Object(NAME));
+        };
+        let fd = table.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(MapError::IoError)?;
+        Ok(Self(HashMap::try_from(Map::HashMap(MapData::from_fd(
+            fd,
+        )?))?))
+    }
+
+    /// Makes room: the totals of these have arrived.
+    pub(super) fn forget(&mut self, ended: &[Pid]) {
+        for pid in ended {
+            // Its pid may be another's by now.
+            let is_still = |counters: ProcessCounters| counters.announced == ENDED;
+            if self.0.get(&pid.0, 0).is_ok_and(is_still) {
+                // Where the kernel refuses, the place stays taken, and what finds no room is counted.
+                let _ = self.0.remove(&pid.0);
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use aya::Ebpf;
 
 use attach::AttachedProgram;
 
-use crate::model::{HookState, Losses, Nanos};
+use crate::model::{HookState, Losses, Nanos, Pid};
 
 /// The attached programs. Dropping it detaches them.
 pub struct Live {
@@ -32,6 +32,7 @@ pub struct Live {
     hooks: Vec<HookState>,
     stats: maps::StatsTable,
     processes: Arc<ProcessTable>,
+    ended: maps::EndedTable,
     stacks: Option<StackTable>,
 }
 
@@ -49,6 +50,7 @@ impl Live {
         give_memory_back();
         let ring = maps::take_ring(&mut loaded.ebpf)?;
         let stats = maps::StatsTable::take(&mut loaded.ebpf)?;
+        let ended = maps::EndedTable::open(&loaded.ebpf)?;
         let mut processes = ProcessTable::take(&mut loaded.ebpf)?;
         let stacks = StackTable::take(&mut loaded.ebpf)?;
         // Until the last hook was there, some of what these count was seen and some was not.
@@ -62,6 +64,7 @@ impl Live {
                 hooks: loaded.hooks,
                 stats,
                 processes: Arc::new(processes),
+                ended,
                 stacks: Some(stacks),
             },
             drain,
@@ -88,6 +91,12 @@ impl Live {
     /// The exact totals of each process, which other threads may read too.
     pub fn processes(&self) -> Arc<ProcessTable> {
         Arc::clone(&self.processes)
+    }
+
+    /// Makes room for others in place of processes whose end could not be told, once their totals have
+    /// arrived.
+    pub fn forget_ended(&mut self, ended: &[Pid]) {
+        self.ended.forget(ended);
     }
 
     /// The user stacks, for whoever takes them first; none where they are not asked for.
