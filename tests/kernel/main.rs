@@ -5,6 +5,7 @@
 //! it (other places: `TRACER`, `WORKLOAD`). A start of tracer takes seconds under emulation, so
 //! several tests look at one run: it is made when the first of them asks for it.
 
+mod bpf;
 mod commands;
 mod connections;
 mod container;
@@ -12,12 +13,15 @@ mod containers;
 mod everything;
 mod exhaustion;
 mod fallback;
+mod foreign;
+mod full;
 mod identity;
 mod innocents;
 mod journal;
 mod list;
 mod out_of_memory;
 mod overflow;
+mod pressure;
 mod programs;
 mod recordings;
 mod rights;
@@ -40,11 +44,14 @@ fn main() -> ExitCode {
         containers::tests(),
         everything::tests(),
         exhaustion::tests(),
+        foreign::tests(),
+        full::tests(),
         identity::tests(),
         innocents::tests(),
         journal::tests(),
         out_of_memory::tests(),
         overflow::tests(),
+        pressure::tests(),
         recordings::tests(),
         rights::tests(),
         serve::tests(),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
-    net::{IpAddr, Shutdown, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -29,6 +29,14 @@ pub struct Target {
 impl Target {
     pub fn connect(self) -> io::Result<TcpStream> {
         TcpStream::connect((self.addr, self.port))
+    }
+
+    /// Listens at that port, by a socket of the address's family.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        match self.addr {
+            IpAddr::V4(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port)),
+            IpAddr::V6(_) => TcpListener::bind((Ipv6Addr::UNSPECIFIED, self.port)),
+        }
     }
 }
 

@@ -6,12 +6,14 @@
 //! names between them. With `--step` it waits for a line on standard input after each of these.
 
 mod client;
+mod crowd;
 mod fds;
 mod files;
 mod handover;
 mod leaks;
 mod processes;
 mod server;
+mod spin;
 mod stage;
 mod surroundings;
 mod table;
@@ -73,6 +75,12 @@ enum Part {
     Spawn(processes::Spawn),
     /// Run children that each open and close many files, as compilers do.
     Compile(processes::Compile),
+    /// Have many children that each open files, all at once or each for a moment.
+    Crowd(crowd::Crowd),
+    /// Have both ends of many connections at once. Tells `held`.
+    Pairs(crowd::Pairs),
+    /// Keep a processor, as a real-time thread does. Tells `spinning`.
+    Spin(spin::Spin),
     /// Accept connections and let another process close them. Tells who that is.
     HandOver(handover::HandOver),
     /// Close what is passed over standard input, for the part before.
@@ -114,6 +122,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Part::UsePorts(use_ports) => use_ports.run(&stage)?,
         Part::Spawn(spawn) => spawn.run(&stage)?,
         Part::Compile(compile) => compile.run(&stage)?,
+        Part::Crowd(crowd) => crowd.run(&stage)?,
+        Part::Pairs(pairs) => pairs.run(&stage)?,
+        Part::Spin(spin) => spin.run(&stage)?,
         Part::HandOver(hand_over) => hand_over.run(&stage)?,
         Part::ClosePassed => handover::close_passed()?,
         Part::HasIoUring => {
