@@ -29,18 +29,36 @@ struct Known {
     is_sole: bool,
 }
 
+/// A table of fewer patterns is not looked through for those that nothing holds.
+const KEPT_AT_LEAST: usize = 8_192;
+
 /// All patterns in use, so that an open costs a number instead of a text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Patterns {
     by_text: FxHashMap<Box<str>, Known>,
     rows: FxHashMap<PatternId, Pattern>,
+    /// With so many, those that nothing holds must be dropped: a table twice as large as what is held, of
+    /// a host whose programs open ever new files, stays as small as that.
+    full: usize,
     next_id: u32,
     /// Where a path's pattern is spelt before it is looked up.
     spelling: String,
 }
 
+impl Default for Patterns {
+    fn default() -> Self {
+        Self {
+            by_text: FxHashMap::default(),
+            rows: FxHashMap::default(),
+            full: KEPT_AT_LEAST,
+            next_id: 0,
+            spelling: String::new(),
+        }
+    }
+}
+
 impl Patterns {
-    /// The pattern of a path; `None` where there is no room for one more.
+    /// The pattern of a path; `None` where there is no room for one more before [`Self::keep_only`].
     pub(super) fn of(&mut self, path: &str) -> Option<PatternId> {
         let (dir, name) = split(path);
         let extension = extension(name);
@@ -63,7 +81,7 @@ impl Patterns {
             }
             return Some(known.id);
         }
-        if self.rows.len() >= limits::PATTERNS {
+        if self.rows.len() >= self.full {
             return None;
         }
         let id = PatternId(self.next_id);
@@ -90,6 +108,7 @@ impl Patterns {
         self.rows.retain(|id, _| held.binary_search(id).is_ok());
         self.by_text
             .retain(|_, known| held.binary_search(&known.id).is_ok());
+        self.full = (2 * self.rows.len()).clamp(KEPT_AT_LEAST, limits::PATTERNS);
     }
 
     /// At most [`limits::PATTERN_ROWS`] patterns that tell of all these opens, the most frequent
@@ -265,6 +284,39 @@ mod tests {
         rows.iter()
             .map(|(text, count)| ((*text).to_owned(), *count))
             .collect()
+    }
+
+    /// So many patterns that were not met before; how many of them found room.
+    fn meet(patterns: &mut Patterns, folder: &str, count: usize) -> Vec<PatternId> {
+        let paths = (0..count).map(|number| format!("/{folder}/{number}/data"));
+        paths.filter_map(|path| patterns.of(&path)).collect()
+    }
+
+    #[test]
+    fn what_nothing_holds_is_dropped_before_the_table_grows() {
+        let mut patterns = Patterns::default();
+        let held = meet(&mut patterns, "held", KEPT_AT_LEAST + 1);
+        assert_eq!(held.len(), KEPT_AT_LEAST);
+        patterns.keep_only(&held);
+        let others = meet(&mut patterns, "others", 2 * KEPT_AT_LEAST);
+        assert_eq!(others.len(), KEPT_AT_LEAST);
+        patterns.keep_only(&held);
+        assert_eq!(patterns.rows.len(), KEPT_AT_LEAST);
+        assert_eq!(meet(&mut patterns, "held", KEPT_AT_LEAST), held);
+        patterns.keep_only(&[]);
+        let few = meet(&mut patterns, "few", 2 * KEPT_AT_LEAST);
+        assert_eq!(few.len(), KEPT_AT_LEAST);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut patterns = Patterns::default();
+        let mut held = Vec::new();
+        for round in 0..6 {
+            held.extend(meet(&mut patterns, &round.to_string(), limits::PATTERNS));
+            patterns.keep_only(&held);
+        }
+        assert_eq!(held.len(), limits::PATTERNS);
     }
 
     #[test]
