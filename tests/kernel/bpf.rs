@@ -14,9 +14,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const MAP_GET_NEXT_KEY: i32 = 4;
 const PROG_LOAD: i32 = 5;
 const PROG_TEST_RUN: i32 = 10;
+const PROG_GET_NEXT_ID: i32 = 11;
 const MAP_GET_NEXT_ID: i32 = 12;
 const MAP_GET_FD_BY_ID: i32 = 14;
 const OBJ_GET_INFO_BY_FD: i32 = 15;
+const LINK_GET_NEXT_ID: i32 = 31;
 
 /// `union bpf_attr` as words: longer than what is used of it, the rest zero, as the kernel wants.
 type Attributes = [u32; 32];
@@ -56,6 +58,27 @@ fn put<T>(attributes: &mut [u32], pointer: *const T) {
 
 fn descriptor(fd: &OwnedFd) -> u32 {
     fd.as_raw_fd().cast_unsigned()
+}
+
+/// How many programs, maps and links the kernel holds.
+pub fn held() -> Result<[usize; 3]> {
+    let [programs, maps, links] =
+        [PROG_GET_NEXT_ID, MAP_GET_NEXT_ID, LINK_GET_NEXT_ID].map(count_ids);
+    Ok([programs?, maps?, links?])
+}
+
+fn count_ids(command: i32) -> Result<usize> {
+    let mut ids: Attributes = [0; 32];
+    let mut count = 0;
+    loop {
+        match bpf(command, &mut ids) {
+            Ok(_) => count += 1,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(count),
+            Err(error) => return Err(error.into()),
+        }
+        let [id, next, ..] = &mut ids;
+        *id = *next;
+    }
 }
 
 /// The map of this name, of those that the kernel holds the newest.

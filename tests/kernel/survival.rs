@@ -3,7 +3,7 @@
 //! wrong.
 
 use std::{
-    fs, io,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use rustix::{
 use serde_json::Value;
 
 use crate::{
+    bpf,
     list::{Checks, Test},
     programs::{Log, Tracer, Workload, run_workload, wait_for},
     run::{Run, Shared},
@@ -210,12 +211,9 @@ fn may_suspend() -> bool {
 
 /// How long this host has slept since it was started.
 fn slept() -> Duration {
-    let [boot, awake] = [ClockId::Boottime, ClockId::Monotonic].map(clock_gettime);
-    let since = |time: Timespec| {
-        let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
-        Duration::from_secs(seconds) + Duration::from_nanos(nanos)
-    };
-    since(boot).saturating_sub(since(awake))
+    let times = [ClockId::Boottime, ClockId::Monotonic].map(clock_gettime);
+    let [boot, awake] = times.map(|time| Duration::try_from(time).unwrap_or_default());
+    boot.saturating_sub(awake)
 }
 
 /// Suspends this host to memory until its clock wakes it.
@@ -263,51 +261,19 @@ fn suspended() -> Result<(), Failed> {
     checks.end()
 }
 
-/// How many programs, maps and links the kernel holds.
-fn held_by_kernel() -> Result<[usize; 3]> {
-    // `BPF_PROG_GET_NEXT_ID`, `BPF_MAP_GET_NEXT_ID`, `BPF_LINK_GET_NEXT_ID` (`include/uapi/linux/bpf.h`).
-    let counts = [11, 12, 31].map(count_ids);
-    let [programs, maps, links] = counts;
-    Ok([programs?, maps?, links?])
-}
-
-fn count_ids(command: i32) -> Result<usize> {
-    // `start_id`, `next_id`, `open_flags`.
-    let mut attributes = [0_u32; 3];
-    let mut count = 0;
-    loop {
-        // SAFETY: the kernel reads and writes no more than the length that it is told.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                attributes.as_mut_ptr(),
-                size_of_val(&attributes),
-            )
-        };
-        if result < 0 {
-            let error = io::Error::last_os_error();
-            ensure!(error.raw_os_error() == Some(libc::ENOENT), error);
-            return Ok(count);
-        }
-        count += 1;
-        attributes[0] = attributes[1];
-    }
-}
-
 fn killed() -> Result<(), Failed> {
     let log = Log::default();
     (|| -> Result<()> {
         // What earlier tests left may still be let go of.
-        let before = held_by_kernel()?;
+        let before = bpf::held()?;
         let tracer = Tracer::watch(&log, "")?;
-        let meanwhile = held_by_kernel()?;
+        let meanwhile = bpf::held()?;
         tracer.signal(Signal::KILL)?;
         let run = tracer.end()?;
         ensure!(run.code.is_none(), "not killed: {:?}", run.code);
         // The kernel lets go of them some time later.
         wait_for("the kernel to hold no more than before", || {
-            let now = held_by_kernel()?;
+            let now = bpf::held()?;
             let is_less = |than: &[usize; 3]| now.iter().zip(than).all(|(now, than)| now < than);
             let is_back = now.iter().zip(&before).all(|(now, before)| now <= before);
             Ok((is_back && is_less(&meanwhile)).then_some(()))

@@ -138,8 +138,7 @@ impl Engine {
 
     /// The name of the process that has this pid now; empty where none is known.
     pub fn name(&self, pid: Pid) -> &str {
-        let process = self.processes.current(pid);
-        process.map_or("", |key| self.processes.name(key))
+        self.processes.name_now(pid)
     }
 
     /// All that is known now. Verdicts are as the last tick left them.

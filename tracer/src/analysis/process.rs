@@ -267,6 +267,11 @@ impl Processes {
         self.get(key).map_or("", Process::name)
     }
 
+    /// The name of the process that has this pid now; empty where none is known.
+    pub(super) fn name_now(&self, pid: Pid) -> &str {
+        self.current(pid).map_or("", |key| self.name(key))
+    }
+
     /// The process that acts in this event, met for the first time if need be.
     pub(super) fn acting(&mut self, event: &Event) -> Option<ProcessKey> {
         let pid = event.pid.known()?;
