@@ -29,7 +29,8 @@ const ENDED_AGE: Nanos = Nanos::from_secs(120);
 /// What is known at one point of a trace.
 #[derive(Clone, Default)]
 pub struct Baseline {
-    processes: BTreeMap<Pid, Known>,
+    /// Boxed: the tree's nodes have room for twice as many as come and go in order.
+    processes: BTreeMap<Pid, Box<Known>>,
     /// Connections that are open, by socket.
     open: BTreeMap<SockId, SocketOwner>,
     /// Connections that have ended and may be in `TIME_WAIT`, or were there before the trace; with

@@ -3,26 +3,26 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::fs::FileExt as _,
     },
-    path::Path,
 };
 
+use anyhow::Context as _;
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
     maps::{Array, HashMap, MapError},
     programs::{
-        FEntry, Program, ProgramError, ProgramFd, ProgramType, RawTracePoint,
-        RawTracePointRunOptions, TestRun as _,
+        Program, ProgramError, ProgramFd, ProgramType, RawTracePoint, RawTracePointRunOptions,
+        TestRun as _,
     },
     sys::{BpfHelper, is_helper_supported},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tracer_common::{Collector, Config, Offsets, config::FEW_PORTS};
+use tracer_common::{Collector, Config, config::FEW_PORTS};
 
 use super::{
     hooks::{Attachment, HOOKS, Hook, Subject},
@@ -179,14 +179,44 @@ pub(super) struct Loaded {
     pub(super) hooks: Vec<HookState>,
 }
 
+/// Whether tracing programs (fentry, fexit) can be attached. The first one tells, and stays attached:
+/// taking one back makes the kernel wait until no task can be running it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tracing {
+    /// No program has told yet.
+    Untried,
+    /// It does.
+    Works,
+    /// It does not: breakpoints serve.
+    Refused,
+}
+
+/// Why an opened object is not attached.
+enum Unattached {
+    /// Its first tracing program was refused, for this reason; nothing behind it was tried.
+    Tracing(String),
+    /// Not one hook that tells who acts could be attached; the reason of the first.
+    Any(String),
+}
+
 /// What the kernel offers, found by trying.
 struct Kernel {
     types: KernelTypes,
     btf: Btf,
-    offsets: Offsets,
 }
 
 impl Kernel {
+    /// Reads the kernel's BTF, once for both.
+    fn read() -> Result<Self, AttachError> {
+        let bytes = fs::read(VMLINUX_BTF)
+            .with_context(|| format!("cannot read {VMLINUX_BTF}"))
+            .map_err(AttachError::Types)?;
+        let types = KernelTypes::find(&bytes).map_err(AttachError::Types)?;
+        let btf = Btf::parse(&bytes, Endianness::default())
+            .map_err(|error| AttachError::Load(error.into()))?;
+        Ok(Self { types, btf })
+    }
+
     /// The name under which this kernel has a hook; its oldest where it has none.
     fn name_of(&self, hook: &Hook) -> &'static str {
         let known = hook
@@ -206,18 +236,11 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     // Made first, as it reads all types of the kernel for itself: that memory serves again for ours.
     let mut loader = EbpfLoader::new();
     loader.btf(None);
-    let types = KernelTypes::read(Path::new(VMLINUX_BTF)).map_err(AttachError::Types)?;
-    let offsets = types.offsets().map_err(AttachError::Types)?;
-    let btf = Btf::from_sys_fs().map_err(|error| AttachError::Load(error.into()))?;
-    let kernel = Kernel {
-        types,
-        btf,
-        offsets,
-    };
+    let kernel = Kernel::read()?;
 
     loader
         .btf(Some(&kernel.btf))
-        .override_global("OFFSETS", &kernel.offsets, true)
+        .override_global("OFFSETS", &kernel.types.offsets, true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 });
     if let Some(entries) = options.map_entries {
@@ -226,12 +249,10 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
         }
     }
     let asks = configuration(options);
-    let mut ebpf = open(&mut loader, &asks)?;
     let with_cookie = if options.has_hosts_pids {
         asks
     } else {
-        // What was opened so far does not know it.
-        let own = collector(&mut ebpf).map_err(AttachError::Collector)?;
+        let own = collector(&mut open(&mut loader, &asks)?).map_err(AttachError::Collector)?;
         Config {
             own_pid: own.pid,
             own_pidns: own.pidns,
@@ -239,30 +260,28 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
             ..asks
         }
     };
-    if !options.has_hosts_pids {
-        ebpf = open(&mut loader, &with_cookie)?;
-    }
     let without_cookie = Config {
         has_socket_cookie: 0,
         ..with_cookie
     };
-    // One program tells whether tracing programs work, and whether they have the helper.
-    let tracing = if options.method == Method::Kprobe {
-        ebpf = open(&mut loader, &without_cookie)?;
-        false
-    } else if let Err(first) = probe(&mut ebpf, &kernel) {
-        ebpf = open(&mut loader, &without_cookie)?;
-        let second = probe(&mut ebpf, &kernel);
-        if let Err(second) = &second {
-            log::debug!("no tracing programs: {first}; without the cookie helper: {second}");
+    if options.method != Method::Kprobe {
+        for config in [&with_cookie, &without_cookie] {
+            let mut ebpf = open_selected(&mut loader, config, options)?;
+            if let Err(reason) = try_helpers(&mut ebpf, &kernel, options) {
+                log::debug!("no tracing programs as configured: {reason}");
+                continue;
+            }
+            match attach_all(ebpf, &kernel, options, Tracing::Untried) {
+                Err(Unattached::Tracing(reason)) => log::debug!("no tracing programs: {reason}"),
+                Err(Unattached::Any(reason)) => return Err(AttachError::NoHooks(reason)),
+                Ok(all) => return Ok(all),
+            }
         }
-        second.is_ok()
-    } else {
-        true
-    };
-    drop(loader);
-    select(&mut ebpf, &options.selection)?;
-    attach_all(ebpf, &kernel, options, tracing)
+    }
+    let ebpf = open_selected(&mut loader, &without_cookie, options)?;
+    attach_all(ebpf, &kernel, options, Tracing::Refused).map_err(|unattached| match unattached {
+        Unattached::Tracing(reason) | Unattached::Any(reason) => AttachError::NoHooks(reason),
+    })
 }
 
 /// What the kernel half is to do, as far as it is known before it is opened.
@@ -326,6 +345,17 @@ fn open<'a>(loader: &mut EbpfLoader<'a>, config: &'a Config) -> Result<Ebpf, Att
         .map_err(AttachError::Load)
 }
 
+/// Opens the object for this configuration, with what the user selected.
+fn open_selected<'a>(
+    loader: &mut EbpfLoader<'a>,
+    config: &'a Config,
+    options: &Options,
+) -> Result<Ebpf, AttachError> {
+    let mut ebpf = open(loader, config)?;
+    select(&mut ebpf, &options.selection)?;
+    Ok(ebpf)
+}
+
 /// Asks the kernel who this process is on the host.
 fn collector(ebpf: &mut Ebpf) -> Result<Collector, String> {
     let program = ebpf.program_mut("collector").ok_or("no such program")?;
@@ -344,15 +374,14 @@ fn collector(ebpf: &mut Ebpf) -> Result<Collector, String> {
     Ok(told)
 }
 
-/// Attaches one tracing program, and takes it back: it is attached once more with all others.
-fn probe(ebpf: &mut Ebpf, kernel: &Kernel) -> Result<(), String> {
+/// Loads the tracing program that calls every helper which is not sure to be there; it is attached in
+/// its turn.
+fn try_helpers(ebpf: &mut Ebpf, kernel: &Kernel, options: &Options) -> Result<(), String> {
+    if !options.selection.tcp {
+        return Ok(());
+    }
     let program = ebpf.program_mut("tcp_connect").ok_or("no such program")?;
-    let mut attach = || {
-        load_and_attach(program, "tcp_connect", Attachment::Entry, kernel)?;
-        let program: &mut FEntry = program.try_into()?;
-        program.unload()
-    };
-    attach().map_err(|error| with_causes(&error))
+    load_program(program, "tcp_connect", kernel).map_err(|error| with_causes(&error))
 }
 
 /// Tells the kernel half the ports and processes that the user selected.
@@ -376,8 +405,8 @@ fn attach_all(
     mut ebpf: Ebpf,
     kernel: &Kernel,
     options: &Options,
-    tracing: bool,
-) -> Result<Loaded, AttachError> {
+    mut tracing: Tracing,
+) -> Result<Loaded, Unattached> {
     let mut programs = Vec::new();
     let mut hooks = Vec::new();
     let wanted = HOOKS.iter().filter(|hook| match hook.subject {
@@ -393,15 +422,24 @@ fn attach_all(
             provides: hook.provides.to_owned(),
             ..HookState::default()
         };
-        match attach_hook(&mut ebpf, hook, function, kernel, options.method, tracing) {
+        let attached = attach_hook(
+            &mut ebpf,
+            hook,
+            function,
+            kernel,
+            options.method,
+            &mut tracing,
+        );
+        match attached {
             Ok((program, attachment)) => {
                 // Tracepoints alone tell that something happened, and never who did it.
                 any |= attachment != Attachment::RawTracepoint;
                 programs.push(program);
                 state.attached = Some(attachment.name().to_owned());
             }
-            Err(_) if !hook.expected => continue,
-            Err(reason) => state.reason = reason,
+            Err(Unattached::Any(_)) if !hook.expected => continue,
+            Err(Unattached::Any(reason)) => state.reason = reason,
+            Err(refused @ Unattached::Tracing(_)) => return Err(refused),
         }
         hooks.push(state);
     }
@@ -416,7 +454,7 @@ fn attach_all(
             .into_iter()
             .map(|hook| hook.reason)
             .find(|reason| !reason.is_empty());
-        Err(AttachError::NoHooks(reason.unwrap_or_default()))
+        Err(Unattached::Any(reason.unwrap_or_default()))
     }
 }
 
@@ -427,8 +465,8 @@ fn attach_hook(
     function: &'static str,
     kernel: &Kernel,
     method: Method,
-    tracing: bool,
-) -> Result<(AttachedProgram, Attachment), String> {
+    tracing: &mut Tracing,
+) -> Result<(AttachedProgram, Attachment), Unattached> {
     let mut reasons = Vec::new();
     for &(name, attachment) in hook.programs {
         let allowed = match attachment {
@@ -439,7 +477,7 @@ fn attach_hook(
             }
             Attachment::Kprobe | Attachment::Kretprobe => method != Method::Fentry,
             Attachment::RawTracepoint => true,
-            _ => tracing,
+            _ => *tracing != Tracing::Refused,
         };
         if !allowed {
             reasons.push(format!("{}: not available here", attachment.name()));
@@ -453,12 +491,22 @@ fn attach_hook(
                     .and_then(|()| program.fd()?.try_clone().map_err(ProgramError::from))
                     .map_err(|error| format!("{}: {}", attachment.name(), with_causes(&error)))
             });
+        // A function that this kernel does not have tells nothing of tracing programs.
+        let tells = *tracing == Tracing::Untried
+            && attachment.is_tracing()
+            && kernel.types.parameters(function).is_some();
         match attached {
-            Ok(fd) => return Ok((AttachedProgram::new(fd), attachment)),
+            Ok(fd) => {
+                if tells {
+                    *tracing = Tracing::Works;
+                }
+                return Ok((AttachedProgram::new(fd), attachment));
+            }
+            Err(reason) if tells => return Err(Unattached::Tracing(reason)),
             Err(reason) => reasons.push(reason),
         }
     }
-    Err(reasons.join("; "))
+    Err(Unattached::Any(reasons.join("; ")))
 }
 
 fn load_and_attach(
@@ -468,24 +516,38 @@ fn load_and_attach(
     kernel: &Kernel,
 ) -> Result<(), ProgramError> {
     log::debug!("loading {function} by {}", attachment.name());
+    if program.fd().is_err() {
+        load_program(program, function, kernel)?;
+    }
     match program {
         Program::FEntry(program) => {
-            program.load(function, &kernel.btf)?;
             program.attach()?;
         }
         Program::FExit(program) => {
-            program.load(function, &kernel.btf)?;
             program.attach()?;
         }
         Program::KProbe(program) => {
-            program.load()?;
             program.attach(function, 0)?;
         }
         Program::RawTracePoint(program) => {
-            program.load()?;
             program.attach(function)?;
         }
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
     Ok(())
+}
+
+/// Has the kernel check a program for this function.
+fn load_program(
+    program: &mut Program,
+    function: &str,
+    kernel: &Kernel,
+) -> Result<(), ProgramError> {
+    match program {
+        Program::FEntry(program) => program.load(function, &kernel.btf),
+        Program::FExit(program) => program.load(function, &kernel.btf),
+        Program::KProbe(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }

@@ -70,8 +70,8 @@ struct Type {
 }
 
 /// The types of one BTF file.
-pub(super) struct Types {
-    bytes: Vec<u8>,
+pub(super) struct Types<'a> {
+    bytes: &'a [u8],
     /// Where the names begin and end.
     strings: (usize, usize),
     /// Where each type begins; the type 1 is the first.
@@ -80,18 +80,18 @@ pub(super) struct Types {
     ids: FxHashMap<(Wanted, &'static str), u32>,
 }
 
-impl Types {
+impl<'a> Types<'a> {
     /// Finds what is wanted. Fails where this is no BTF, or has types of a kind that is not known:
     /// what follows those cannot be found.
     pub(super) fn find(
-        bytes: Vec<u8>,
+        bytes: &'a [u8],
         wanted: impl Iterator<Item = (Wanted, &'static str)>,
     ) -> Result<Self> {
-        ensure!(u16_at(&bytes, 0)? == MAGIC, "it does not begin as BTF does");
-        let head = usize_at(&bytes, 4)?;
+        ensure!(u16_at(bytes, 0)? == MAGIC, "it does not begin as BTF does");
+        let head = usize_at(bytes, 4)?;
         let section = |at| -> Result<(usize, usize)> {
-            let start = head.saturating_add(usize_at(&bytes, at)?);
-            let end = start.saturating_add(usize_at(&bytes, at + 4)?);
+            let start = head.saturating_add(usize_at(bytes, at)?);
+            let end = start.saturating_add(usize_at(bytes, at + 4)?);
             ensure!(end <= bytes.len(), "a section ends behind the file");
             Ok((start, end))
         };
@@ -168,13 +168,13 @@ impl Types {
         for index in 0..structure.count {
             *budget = budget.checked_sub(1).context("too many members")?;
             let at = structure.rest + index * MEMBER_BYTES;
-            let (of, offset) = (u32_at(&self.bytes, at + 4)?, u32_at(&self.bytes, at + 8)?);
+            let (of, offset) = (u32_at(self.bytes, at + 4)?, u32_at(self.bytes, at + 8)?);
             let (offset, size) = if structure.has_bit_sizes {
                 (offset & 0x00FF_FFFF, offset >> 24)
             } else {
                 (offset, 0)
             };
-            let own = self.string(u32_at(&self.bytes, at)?);
+            let own = self.string(u32_at(self.bytes, at)?);
             if own.is_empty() {
                 if let Some((inner, of)) = self.member(of, name, depth + 1, budget)? {
                     return Ok(Some((offset.saturating_add(inner), of)));
@@ -208,14 +208,14 @@ impl Types {
     }
 
     fn head(&self, at: usize) -> Result<Type> {
-        let info = u32_at(&self.bytes, at.saturating_add(4))?;
+        let info = u32_at(self.bytes, at.saturating_add(4))?;
         Ok(Type {
             rest: at.saturating_add(TYPE_BYTES),
-            name: u32_at(&self.bytes, at)?,
+            name: u32_at(self.bytes, at)?,
             kind: info >> 24 & 0x1F,
             count: usize::try_from(info & 0xFFFF)?,
             has_bit_sizes: info >> 31 == 1,
-            size_or_id: u32_at(&self.bytes, at.saturating_add(8))?,
+            size_or_id: u32_at(self.bytes, at.saturating_add(8))?,
         })
     }
 

@@ -89,10 +89,11 @@ impl Builder {
         bytes.extend(self.strings);
         bytes
     }
+}
 
-    fn types(self) -> Types {
-        Types::find(self.bytes(), WANTED.into_iter()).unwrap()
-    }
+/// The types of BTF that was built.
+fn types(bytes: &[u8]) -> Types<'_> {
+    Types::find(bytes, WANTED.into_iter()).unwrap()
 }
 
 /// `int` is 1; `struct inner { int a; int b; }` is 2; `const inner` is 3; a union of it and an `int`
@@ -116,7 +117,8 @@ fn message(result: Result<impl std::fmt::Debug>) -> String {
 
 #[test]
 fn members_of_members() {
-    let types = nested().types();
+    let bytes = nested().bytes();
+    let types = types(&bytes);
     let offset = |member| types.offset("outer", member).unwrap();
     assert_eq!(offset("first"), 0);
     assert_eq!(offset("named"), 16);
@@ -128,7 +130,8 @@ fn members_of_members() {
 
 #[test]
 fn what_is_not_there() {
-    let types = nested().types();
+    let bytes = nested().bytes();
+    let types = types(&bytes);
     let refusal = |structure, member| message(types.offset(structure, member));
     assert_eq!(refusal("outer", "absent"), "no such member");
     assert_eq!(refusal("outer", "first.a"), "no such member");
@@ -139,11 +142,12 @@ fn what_is_not_there() {
 
 #[test]
 fn bit_fields_have_no_offset() {
-    let types = Builder::new()
+    let bytes = Builder::new()
         .with(kind::INT, "int", 4, &[32])
         .with_bit_sizes("outer", &[("whole", 1, 32), ("bits", 1, 3 << 24 | 64)])
         .holder(kind::STRUCT, "both", &[("old", 1, 3)])
-        .types();
+        .bytes();
+    let types = types(&bytes);
     assert_eq!(types.offset("outer", "whole").unwrap(), 4);
     assert_eq!(message(types.offset("outer", "bits")), "it is a bit field");
     assert_eq!(message(types.offset("both", "old")), "it is a bit field");
@@ -152,14 +156,15 @@ fn bit_fields_have_no_offset() {
 /// A structure and a function may share a name, and so may two of a kind: the first is taken.
 #[test]
 fn a_name_belongs_to_one_of_each() {
-    let types = Builder::new()
+    let bytes = Builder::new()
         .with(kind::INT, "int", 4, &[32])
         .holder(kind::STRUCT, "both", &[("a", 1, 64)])
         .holder(kind::STRUCT, "both", &[("a", 1, 0)])
         .with(kind::TYPEDEF, "both", 1, &[])
         .with(kind::FUNC_PROTO, "", 0, &[])
         .with(kind::FUNC, "both", 5, &[])
-        .types();
+        .bytes();
+    let types = types(&bytes);
     assert_eq!(types.offset("both", "a").unwrap(), 8);
     assert_eq!(types.parameters("both"), Some(0));
 }
@@ -167,7 +172,7 @@ fn a_name_belongs_to_one_of_each() {
 /// Every kind has its own length: one that is read wrongly would hide what follows.
 #[test]
 fn every_kind_is_passed_over() {
-    let types = Builder::new()
+    let bytes = Builder::new()
         .with(kind::PTR, "", 0, &[])
         .with(kind::ARRAY, "", 0, &[1, 1, 4])
         .with(kind::FWD, "fwd", 0, &[])
@@ -180,17 +185,19 @@ fn every_kind_is_passed_over() {
         .holder(kind::DATASEC, ".data", &[("", 5, 0)])
         .holder(kind::ENUM64, "wide", &[("V", 1, 0)])
         .holder(kind::STRUCT, "outer", &[("a", 1, 8)])
-        .types();
+        .bytes();
+    let types = types(&bytes);
     assert_eq!(types.offset("outer", "a").unwrap(), 1);
 }
 
 #[test]
 fn cycles_end() {
-    let types = Builder::new()
+    let bytes = Builder::new()
         .with(kind::CONST, "", 1, &[])
         .holder(kind::STRUCT, "outer", &[("", 2, 0), ("", 2, 0)])
         .holder(kind::STRUCT, "both", &[("", 1, 0)])
-        .types();
+        .bytes();
+    let types = types(&bytes);
     assert_eq!(
         message(types.offset("outer", "a")),
         "structures lie too deep in each other"
@@ -203,7 +210,7 @@ fn cycles_end() {
 
 #[test]
 fn what_is_no_btf() {
-    let find = |bytes: &[u8]| Types::find(bytes.to_vec(), WANTED.into_iter()).map(drop);
+    let find = |bytes: &[u8]| Types::find(bytes, WANTED.into_iter()).map(drop);
     assert_eq!(message(find(b"")), "it ends too early");
     assert_eq!(message(find(b"\x7fELF")), "it does not begin as BTF does");
     let unknown = Builder::new().with(25, "", 0, &[]).bytes();
@@ -227,7 +234,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        if let Ok(types) = Types::find(bytes, WANTED.into_iter()) {
+        if let Ok(types) = Types::find(&bytes, WANTED.into_iter()) {
             for member in ["first", "b", "named.b", "alone", "absent"] {
                 drop(types.offset("outer", member));
             }
@@ -258,8 +265,8 @@ fn another_reader_agrees_on_this_kernel() {
         .map(|&(name, _)| (Wanted::Structure, name));
     let functions = HOOKS.iter().flat_map(|hook| hook.functions);
     let functions = functions.map(|&name| (Wanted::Function, name));
-    let types = Types::find(bytes.clone(), structures.chain(functions)).unwrap();
-    let other = TypeInformation::new(&InMemory(bytes)).unwrap();
+    let types = Types::find(&bytes, structures.chain(functions)).unwrap();
+    let other = TypeInformation::new(&InMemory(bytes.clone())).unwrap();
     for &(structure, member) in Offsets::FIELDS {
         let offset = match other.offset_of(other.id_of(structure).unwrap(), member) {
             Ok((_, Offset::ByteOffset(offset))) => offset,

@@ -29,6 +29,11 @@ impl Attachment {
             Self::RawTracepoint => "raw_tracepoint",
         }
     }
+
+    /// Whether it is by one of the kernel's tracing programs.
+    pub const fn is_tracing(self) -> bool {
+        matches!(self, Self::Entry | Self::Exit | Self::ExitOfParameters(_))
+    }
 }
 
 /// What a hook belongs to, so that what is not watched is not attached.

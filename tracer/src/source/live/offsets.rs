@@ -1,8 +1,7 @@
 //! Structure offsets and function signatures from the running kernel's BTF; never a guess.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context, Result};
+use rustc_hash::FxHashMap;
 use tracer_common::Offsets;
 
 use super::{
@@ -14,40 +13,44 @@ use super::{
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The running kernel's types, as far as they are needed.
-pub struct KernelTypes(Types);
+pub struct KernelTypes {
+    /// All offsets that the kernel half needs.
+    pub offsets: Offsets,
+    /// How many parameters each function of the table of hooks takes that this kernel has.
+    parameters: FxHashMap<&'static str, usize>,
+}
 
 impl KernelTypes {
-    /// Reads the kernel's BTF.
-    pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    /// Finds them in the kernel's BTF. Fails where this is no BTF, naming the first member that this
+    /// kernel does not have.
+    pub fn find(btf: &[u8]) -> Result<Self> {
         let structures = Offsets::FIELDS
             .iter()
             .map(|&(structure, _)| (Wanted::Structure, structure));
-        let functions = HOOKS
-            .iter()
-            .flat_map(|hook| hook.functions)
-            .map(|&function| (Wanted::Function, function));
-        Types::find(bytes, structures.chain(functions))
-            .with_context(|| format!("{} is not BTF that can be read", path.display()))
-            .map(Self)
-    }
+        let functions = HOOKS.iter().flat_map(|hook| hook.functions).copied();
+        let wanted = functions
+            .clone()
+            .map(|function| (Wanted::Function, function));
+        let types = Types::find(btf, structures.chain(wanted))
+            .with_context(|| format!("{VMLINUX_BTF} is not BTF that can be read"))?;
 
-    /// All offsets that the kernel half needs. Fails, naming the first member that this kernel does
-    /// not have.
-    pub fn offsets(&self) -> Result<Offsets> {
         let mut values = [0; Offsets::FIELDS.len()];
         for (value, &(structure, member)) in values.iter_mut().zip(Offsets::FIELDS) {
-            *value = self
-                .0
+            *value = types
                 .offset(structure, member)
                 .with_context(|| format!("this kernel's struct {structure} has no {member}"))?;
         }
-        Ok(Offsets::from_values(&values))
+        let parameters =
+            functions.filter_map(|function| Some((function, types.parameters(function)?)));
+        Ok(Self {
+            offsets: Offsets::from_values(&values),
+            parameters: parameters.collect(),
+        })
     }
 
     /// How many parameters a kernel function of the table of hooks takes; `None` where BTF does not
     /// know it.
-    pub fn parameters(&self, function: &'static str) -> Option<usize> {
-        self.0.parameters(function)
+    pub fn parameters(&self, function: &str) -> Option<usize> {
+        self.parameters.get(function).copied()
     }
 }
