@@ -30,6 +30,7 @@ mod serve;
 mod socket_table;
 mod stacks;
 mod survival;
+mod switches;
 mod takeover;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         fallback::tests(),
         stacks::tests(),
         survival::tests(),
+        switches::tests(),
     ];
     let can_run = programs::are_here();
     let trials = tests

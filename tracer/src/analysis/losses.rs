@@ -50,7 +50,11 @@ impl LossHistory {
     /// Takes in the counters as they stand at a moment.
     pub(super) fn learn(&mut self, at: Nanos, losses: &Losses) {
         self.latest.clone_from(losses);
-        let of_no_kind = losses.undecodable.saturating_add(losses.kernel_skipped);
+        // Nobody knows how many events a time without hooks had: it counts as one for each millisecond.
+        let of_no_kind = losses
+            .undecodable
+            .saturating_add(losses.kernel_skipped)
+            .saturating_add(losses.hooks_off_ms);
         let lost = |kinds: &[EventKind]| {
             kinds
                 .iter()

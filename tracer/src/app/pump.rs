@@ -301,6 +301,7 @@ impl<'a> Pump<'a> {
         if self.ticks.is_multiple_of(TICKS_PER_SKIPPED) {
             self.live.read_skipped();
         }
+        self.live.look_at_switches(session::now());
         let losses = self.live.losses()?;
         let seen = Some(losses.over_kinds(|stats| stats.seen));
         self.feed.losses(losses);

@@ -110,6 +110,8 @@ pub struct Losses {
     pub kernel_skipped: u64,
     /// Look-ups of processes that were given up because too many waited.
     pub lookups_dropped: u64,
+    /// How long hooks that are attached were found switched off in the kernel, in milliseconds.
+    pub hooks_off_ms: u64,
 }
 
 impl Losses {

@@ -3,9 +3,15 @@
 
 use tracer_common::{EventKind, EventStats};
 
-use crate::{analysis::report::Report, model::Session};
+use crate::{
+    analysis::report::Report,
+    model::{Nanos, Session},
+};
 
-use super::{escape::Escaped, units::counted};
+use super::{
+    escape::Escaped,
+    units::{counted, span},
+};
 
 /// One of the kernel half's counters.
 type Counter = fn(&EventStats) -> u64;
@@ -29,6 +35,11 @@ pub(super) fn in_short(report: &Report) -> Option<String> {
         ),
         (forgotten(report), "record", " forgotten"),
         (report.losses.lookups_dropped, "look-up", " given up"),
+        (
+            report.losses.hooks_off_ms.div_ceil(1_000),
+            "second",
+            " with hooks switched off",
+        ),
     ]
     .into_iter()
     .filter(|(count, ..)| *count > 0)
@@ -114,7 +125,16 @@ pub(super) fn losses(report: &Report) -> Vec<String> {
         (evicted.groups, "connection group", FORGOTTEN),
         (evicted.verdicts, "ended verdict", FORGOTTEN),
     ];
-    in_kernel
+    let switched_off = (losses.hooks_off_ms > 0).then(|| {
+        format!(
+            "Hooks were switched off in the kernel for {} in all, by kernel.ftrace_enabled or debugfs \
+             (kprobes/enabled): what happened then was not seen.",
+            span(Nanos::from_millis(losses.hooks_off_ms))
+        )
+    });
+    switched_off
+        .into_iter()
+        .chain(in_kernel)
         .chain(
             on_the_way
                 .into_iter()
@@ -152,7 +172,11 @@ pub(super) fn forgotten(report: &Report) -> u64 {
 
 /// Whether anything was lost or forgotten.
 fn has_losses(report: &Report) -> bool {
-    report.losses.total() > 0 || report.losses.lookups_dropped > 0 || forgotten(report) > 0
+    let losses = &report.losses;
+    losses.total() > 0
+        || losses.lookups_dropped > 0
+        || losses.hooks_off_ms > 0
+        || forgotten(report) > 0
 }
 
 /// One counter by kind, those kinds that have any.

@@ -155,6 +155,7 @@ pub fn stats(report: &Report) -> String {
         undecodable: losses.undecodable,
         kernel_skipped: losses.kernel_skipped,
         lookups_dropped: losses.lookups_dropped,
+        hooks_off_ms: losses.hooks_off_ms,
         lost: losses.total(),
         evicted: EvictedObject {
             processes: report.evicted.processes,

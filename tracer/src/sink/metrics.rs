@@ -243,6 +243,12 @@ impl Exposition {
             "Events, and look-ups of processes, that were wanted and not got",
             lost,
         )?;
+        counters(
+            encoder,
+            "tracer_hooks_off_milliseconds",
+            "How long hooks that are attached were found switched off in the kernel",
+            [(Vec::new(), losses.hooks_off_ms)],
+        )?;
         let outcomes: [(&'static str, u64); 4] = [
             ("seen", losses.over_kinds(|stats| stats.seen)),
             ("streamed", losses.over_kinds(|stats| stats.streamed)),

@@ -548,6 +548,7 @@ pub(super) fn lossy() -> Report {
     report.losses.undecodable = 1;
     report.losses.kernel_skipped = 2;
     report.losses.lookups_dropped = 3;
+    report.losses.hooks_off_ms = 12_500;
     report.evicted = Evicted {
         processes: 4,
         connections: 5,

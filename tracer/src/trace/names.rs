@@ -358,15 +358,23 @@ const OUTCOMES: [&str; 7] = [
     "read_failed",
 ];
 
+/// What is lost of no kind, in the order of [`losses_to_array`].
+const OTHER_LOSSES: [&str; 4] = [
+    "undecodable",
+    "kernel_skipped",
+    "lookups_dropped",
+    "hooks_off_ms",
+];
+
 /// How many numbers the losses are.
-pub(super) const LOSSES: usize = EventKind::COUNT * OUTCOMES.len() + 3;
+pub(super) const LOSSES: usize = EventKind::COUNT * OUTCOMES.len() + OTHER_LOSSES.len();
 
 /// The names of the loss counters, in the order of [`losses_to_array`].
 pub(super) fn loss_names() -> Vec<String> {
     EventKind::ALL
         .into_iter()
         .flat_map(|kind| OUTCOMES.map(|outcome| format!("{}.{outcome}", kind.name())))
-        .chain(["undecodable", "kernel_skipped", "lookups_dropped"].map(str::to_owned))
+        .chain(OTHER_LOSSES.map(str::to_owned))
         .collect()
 }
 
@@ -389,6 +397,7 @@ pub(super) fn losses_to_array(losses: &crate::model::Losses) -> [u64; LOSSES] {
         losses.undecodable,
         losses.kernel_skipped,
         losses.lookups_dropped,
+        losses.hooks_off_ms,
     ]);
     for (slot, counter) in array.iter_mut().zip(all) {
         *slot = counter;
@@ -415,6 +424,7 @@ pub(super) fn losses_from_array(array: &[u64; LOSSES]) -> crate::model::Losses {
     losses.undecodable = next();
     losses.kernel_skipped = next();
     losses.lookups_dropped = next();
+    losses.hooks_off_ms = next();
     losses
 }
 

@@ -293,6 +293,7 @@ pub(super) struct StatsLine<'a> {
     pub(super) undecodable: u64,
     pub(super) kernel_skipped: u64,
     pub(super) lookups_dropped: u64,
+    pub(super) hooks_off_ms: u64,
     pub(super) lost: u64,
     pub(super) evicted: EvictedObject,
     pub(super) hooks: Vec<HookObject<'a>>,

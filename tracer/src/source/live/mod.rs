@@ -7,6 +7,7 @@ mod hooks;
 mod maps;
 mod offsets;
 mod ring;
+mod switches;
 
 pub use attach::{AttachError, Method, Options};
 pub use hooks::{HOOKS, Hook};
@@ -19,6 +20,7 @@ use anyhow::Result;
 use aya::Ebpf;
 
 use attach::AttachedProgram;
+use switches::Switches;
 
 use crate::model::{HookState, Losses, Nanos, Pid};
 
@@ -29,6 +31,7 @@ pub struct Live {
     attached: Vec<AttachedProgram>,
     /// Runs that the kernel skipped, when that was last read.
     kernel_skipped: u64,
+    switches: Switches,
     hooks: Vec<HookState>,
     stats: maps::StatsTable,
     processes: Arc<ProcessTable>,
@@ -61,6 +64,7 @@ impl Live {
                 ebpf: Some(loaded.ebpf),
                 attached: loaded.programs,
                 kernel_skipped: 0,
+                switches: Switches::of(&loaded.hooks),
                 hooks: loaded.hooks,
                 stats,
                 processes: Arc::new(processes),
@@ -111,12 +115,18 @@ impl Live {
         self.kernel_skipped = skipped.sum();
     }
 
+    /// Looks whether somebody has switched hooks off that are attached.
+    pub fn look_at_switches(&mut self, now: Nanos) {
+        self.switches.look(now);
+    }
+
     /// What became of all events so far, but for what only the collector knows; of what the kernel
     /// skipped, as that was last read.
     pub fn losses(&self) -> Result<Losses> {
         Ok(Losses {
             by_kind: self.stats.read()?,
             kernel_skipped: self.kernel_skipped,
+            hooks_off_ms: self.switches.off_ms(),
             ..Losses::default()
         })
     }

@@ -1,0 +1,103 @@
+//! Hooks that somebody switches off in the kernel while tracer watches: it says so at once, and its report
+//! is not complete; what happened before and after is told as always.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use libtest_mimic::Failed;
+
+use crate::{
+    list::{Checks, Test},
+    programs::{Log, Tracer, Workload, run_workload, wait_for},
+    run::Run,
+};
+
+pub fn tests() -> Vec<Test> {
+    vec![Test::new(
+        "switches::hooks_switched_off_are_told",
+        switched_off,
+    )]
+}
+
+/// At 0 no traced function calls anything.
+const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+
+const PORT: u16 = 2192;
+const COUNT: u64 = 8;
+
+/// Switched on again, once it is dropped.
+struct Off;
+
+impl Drop for Off {
+    fn drop(&mut self) {
+        // The tests that come next fail where this did.
+        let _ = fs::write(SWITCH, "1");
+    }
+}
+
+struct Watched {
+    run: Run,
+    /// Who flaps before and after.
+    clients: [u32; 2],
+    /// Whether the kernel let them be switched off.
+    was_off: bool,
+}
+
+fn flap(log: &Log, tracer: &mut Tracer) -> Result<u32> {
+    let words = format!("flap --port {PORT} --count {COUNT} --period-ms 100 --thread client");
+    let (pid, _) = run_workload(log, &words)?;
+    tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == pid)?;
+    Ok(pid)
+}
+
+fn watch(log: &Log) -> Result<Watched> {
+    let mut tracer = Tracer::watch(log, "")?;
+    let _server = Workload::start(log, &format!("serve --port {PORT}"))?;
+    let before = flap(log, &mut tracer)?;
+    let off = Off;
+    // Some kernels refuse it while such hooks are attached: 5.10 has no way, 7.3 has given it up.
+    let was_off = fs::write(SWITCH, "0").is_ok();
+    if was_off {
+        wait_for("word of it", || {
+            Ok(log
+                .text()
+                .contains("switched off in the kernel")
+                .then_some(()))
+        })
+        .context("nothing was told")?;
+    }
+    drop(off);
+    let after = flap(log, &mut tracer)?;
+    Ok(Watched {
+        run: tracer.interrupt()?,
+        clients: [before, after],
+        was_off,
+    })
+}
+
+fn switched_off() -> Result<(), Failed> {
+    let log = Log::default();
+    let watched = watch(&log).map_err(|error| format!("{error:#}\n{}", log.text()))?;
+    let run = &watched.run;
+    let mut checks = Checks::of(run);
+    checks.same("exit code", &run.code, &Some(0));
+    checks.same("kinds that do not add up", &run.unbalanced(), &Vec::new());
+    let stats = run.the("stats");
+    let off_ms = stats["hooks_off_ms"].as_u64();
+    checks.same(
+        "told as off",
+        &off_ms.map(|ms| ms > 0),
+        &Some(watched.was_off),
+    );
+    if watched.was_off {
+        checks.is(stats, "complete", false);
+        checks.is(run.the("end"), "complete", false);
+    } else {
+        checks.nothing_lost();
+    }
+    for client in watched.clients {
+        let found = checks.some("flapping", run.verdict("flapping", client));
+        checks.counts(found, "count", COUNT);
+    }
+    checks.end()
+}
