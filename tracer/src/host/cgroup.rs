@@ -27,7 +27,11 @@ const POD_HASH_CHARS: usize = 32;
 /// The most cgroups that are remembered; a busy node of a cluster has some thousands.
 const CGROUPS_MAX: usize = 65_536;
 
-/// The time between two walks over all cgroups, so that ids that nobody can resolve cost little.
+/// Walks over all cgroups that may follow each other at once. An id that is new shortly after a walk, such as
+/// that of a container that ends within a second, would have no name otherwise.
+const WALKS_AT_ONCE: u64 = 8;
+
+/// After how long there may be one more, so that thousands of new ids cost little.
 const WALK_INTERVAL: Nanos = Nanos::from_secs(1);
 
 /// Where a process runs, as the names of its cgroups tell.
@@ -203,7 +207,8 @@ fn unescape(name: &str) -> String {
 pub struct Cgroups {
     root: Option<PathBuf>,
     places: HashMap<u64, Option<Box<Place>>>,
-    walked: Option<Nanos>,
+    /// Walks that may be made now, as of this moment.
+    walks_left: (u64, Nanos),
 }
 
 impl Cgroups {
@@ -220,21 +225,29 @@ impl Cgroups {
         Self {
             root,
             places: HashMap::new(),
-            walked: None,
+            walks_left: (WALKS_AT_ONCE, Nanos(0)),
         }
     }
 
     /// Where the processes of the cgroup with this id run; `None` also where its names tell nothing.
-    /// `now` limits how often an id that is not known makes all cgroups be walked.
+    /// An id that is not known makes all cgroups be walked, once; `now` limits how often that is done.
     pub fn place(&mut self, id: u64, now: Nanos) -> Option<&Place> {
-        let walk_is_due = self
-            .walked
-            .is_none_or(|walked| now.since(walked) >= WALK_INTERVAL);
-        if walk_is_due && !self.places.contains_key(&id) {
-            self.walked = Some(now);
+        if !self.places.contains_key(&id) && self.may_walk(now) {
             self.walk();
+            // No id is given twice, so what is not there now never comes.
+            self.places.entry(id).or_default();
         }
         self.places.get(&id)?.as_deref()
+    }
+
+    /// Takes a walk from those that are left, if there is one.
+    fn may_walk(&mut self, now: Nanos) -> bool {
+        let (left, since) = self.walks_left;
+        let more = now.since(since).0 / WALK_INTERVAL.0;
+        let left = left.saturating_add(more).min(WALKS_AT_ONCE);
+        let since = since + Nanos(more.saturating_mul(WALK_INTERVAL.0));
+        self.walks_left = (left.saturating_sub(1), since);
+        left > 0
     }
 
     /// Learns every cgroup that there is.

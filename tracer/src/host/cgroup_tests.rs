@@ -296,19 +296,45 @@ fn a_cgroup_is_found_by_its_id_even_after_it_was_removed() {
 }
 
 #[test]
-fn an_unknown_id_makes_cgroups_be_walked_once_a_second() {
+fn a_cgroup_made_right_after_a_walk_is_found() {
     let tree = tempfile::tempdir().unwrap();
     let mut cgroups = Cgroups::new(Some(tree.path().to_owned()));
     assert_eq!(id_of(&mut cgroups, 0, Nanos(5)), None);
     let scope = tree.path().join(format!("docker-{ID}.scope"));
     fs::create_dir(&scope).unwrap();
     let id = fs::metadata(&scope).unwrap().ino();
+    assert_eq!(id_of(&mut cgroups, id, Nanos(6)).as_deref(), Some(ID));
+}
 
-    assert_eq!(id_of(&mut cgroups, id, Nanos::from_secs(1)), None);
+#[test]
+fn unknown_ids_make_cgroups_be_walked_some_times_and_then_once_a_second() {
+    let tree = tempfile::tempdir().unwrap();
+    let mut cgroups = Cgroups::new(Some(tree.path().to_owned()));
+    for unknown in 0..WALKS_AT_ONCE {
+        assert_eq!(id_of(&mut cgroups, unknown, Nanos(5)), None);
+    }
+    let scope = tree.path().join(format!("docker-{ID}.scope"));
+    fs::create_dir(&scope).unwrap();
+    let id = fs::metadata(&scope).unwrap().ino();
+
+    assert_eq!(id_of(&mut cgroups, id, Nanos(999_999_999)), None);
     assert_eq!(
-        id_of(&mut cgroups, id, Nanos(1_000_000_005)).as_deref(),
+        id_of(&mut cgroups, id, Nanos::from_secs(1)).as_deref(),
         Some(ID)
     );
+}
+
+#[test]
+fn an_id_that_was_looked_for_in_vain_is_not_looked_for_again() {
+    let tree = tempfile::tempdir().unwrap();
+    let mut cgroups = Cgroups::new(Some(tree.path().to_owned()));
+    for _ in 0..=WALKS_AT_ONCE {
+        assert_eq!(id_of(&mut cgroups, 0, Nanos(5)), None);
+    }
+    let scope = tree.path().join(format!("docker-{ID}.scope"));
+    fs::create_dir(&scope).unwrap();
+    let id = fs::metadata(&scope).unwrap().ino();
+    assert_eq!(id_of(&mut cgroups, id, Nanos(5)).as_deref(), Some(ID));
 }
 
 #[test]
