@@ -59,7 +59,7 @@ enum Command {
         #[arg(long, value_name = "PROGRAM")]
         tracer: PathBuf,
         /// How often memory is read.
-        #[arg(long, default_value_t = 24)]
+        #[arg(long, default_value_t = 48)]
         rounds: u32,
         /// Processes that come and go between two readings.
         #[arg(long, default_value_t = 2_500)]
