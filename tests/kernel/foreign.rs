@@ -39,7 +39,7 @@ fn watch(log: &Log) -> Result<(Run, u32)> {
     }
     let words = format!("flap --port {PORT} --count {COUNT} --period-ms 100 --thread client");
     let (pid, _) = run_workload(log, &words)?;
-    tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == pid)?;
+    tracer.until_flapping(pid)?;
     Ok((tracer.interrupt()?, pid))
 }
 

@@ -79,7 +79,7 @@ fn try_it(log: &Log) -> Result<()> {
         log,
         &format!("flap --port {PORT} --count {COUNT} --thread doomed"),
     )?;
-    doomed.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == pid)?;
+    doomed.until_flapping(pid)?;
     fs::write(cgroup.join("memory.max"), TOO_LITTLE)?;
     let run = doomed.end()?;
     ensure!(run.code.is_none(), "not killed: {:?}", run.code);

@@ -93,7 +93,7 @@ fn watch_kept(log: &Log) -> Result<(Run, u32, Value)> {
     keeper.until("spinning")?;
     let words = format!("flap --port {PORT} --count {COUNT} --period-ms 100 --thread client");
     let (pid, _) = run_workload(log, &words)?;
-    tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == pid)?;
+    tracer.until_flapping(pid)?;
     let spun = keeper.act()?;
     keeper.end()?;
     Ok((tracer.interrupt()?, pid, spun))

@@ -339,6 +339,11 @@ impl Tracer {
         bail!("tracer ended before it told the verdict")
     }
 
+    /// Waits until it tells that this process flaps.
+    pub fn until_flapping(&mut self, pid: u32) -> Result<()> {
+        self.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == pid)
+    }
+
     /// Ends it as Ctrl-C does, and gives all that it printed.
     pub fn interrupt(self) -> Result<Run> {
         self.signal(Signal::INT)?;

@@ -121,12 +121,12 @@ fn watch(log: &Log) -> Result<Watched> {
         &format!("--new-netns fail --port {CLOSED} --count {FAILURES}"),
     )?;
     for tracer in [&mut first, &mut second] {
-        tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == meanwhile)?;
+        tracer.until_flapping(meanwhile)?;
     }
     drop(host);
     let first = first.interrupt()?;
     let last = flap(log)?;
-    second.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == last)?;
+    second.until_flapping(last)?;
     Ok(Watched {
         runs: [first, second.interrupt()?],
         before,
@@ -238,10 +238,10 @@ fn suspended() -> Result<(), Failed> {
         let mut tracer = Tracer::watch(&log, "")?;
         let _server = Workload::start(&log, &format!("serve --port {PORT}"))?;
         let before = flap(&log)?;
-        tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == before)?;
+        tracer.until_flapping(before)?;
         sleep()?;
         let after = flap(&log)?;
-        tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == after)?;
+        tracer.until_flapping(after)?;
         Ok((tracer.interrupt()?, [before, after]))
     };
     let (run, flapping) = watch().map_err(|error| format!("{error:#}\n{}", log.text()))?;

@@ -46,7 +46,7 @@ struct Watched {
 fn flap(log: &Log, tracer: &mut Tracer) -> Result<u32> {
     let words = format!("flap --port {PORT} --count {COUNT} --period-ms 100 --thread client");
     let (pid, _) = run_workload(log, &words)?;
-    tracer.until_verdict(|told| told["verdict"] == "flapping" && told["pid"] == pid)?;
+    tracer.until_flapping(pid)?;
     Ok(pid)
 }
 
@@ -55,7 +55,7 @@ fn watch(log: &Log) -> Result<Watched> {
     let _server = Workload::start(log, &format!("serve --port {PORT}"))?;
     let before = flap(log, &mut tracer)?;
     let off = Off;
-    // Some kernels refuse it while such hooks are attached: 5.10 has no way, 7.3 has given it up.
+    // Some kernels refuse it while such hooks are attached, as 5.10 and 7.3 do.
     let was_off = fs::write(SWITCH, "0").is_ok();
     if was_off {
         wait_for("word of it", || {

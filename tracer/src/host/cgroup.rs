@@ -232,7 +232,8 @@ impl Cgroups {
     /// Where the processes of the cgroup with this id run; `None` also where its names tell nothing.
     /// An id that is not known makes all cgroups be walked, once; `now` limits how often that is done.
     pub fn place(&mut self, id: u64, now: Nanos) -> Option<&Place> {
-        if !self.places.contains_key(&id) && self.may_walk(now) {
+        // Without a tree nothing is remembered either: only a walk keeps what is within bounds.
+        if self.root.is_some() && !self.places.contains_key(&id) && self.may_walk(now) {
             self.walk();
             // No id is given twice, so what is not there now never comes.
             self.places.entry(id).or_default();

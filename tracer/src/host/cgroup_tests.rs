@@ -339,5 +339,7 @@ fn an_id_that_was_looked_for_in_vain_is_not_looked_for_again() {
 
 #[test]
 fn without_cgroup_v2_nothing_is_found() {
-    assert_eq!(Cgroups::new(None).place(1, Nanos(0)), None);
+    let mut cgroups = Cgroups::new(None);
+    assert_eq!(cgroups.place(1, Nanos(0)), None);
+    assert!(cgroups.places.is_empty());
 }

@@ -191,12 +191,12 @@ enum Tracing {
     Refused,
 }
 
-/// Why an opened object is not attached.
+/// Why a hook is not attached, or none of an opened object.
 enum Unattached {
-    /// Its first tracing program was refused, for this reason; nothing behind it was tried.
+    /// The first tracing program was refused, for this reason; nothing behind it was tried.
     Tracing(String),
-    /// Not one hook that tells who acts could be attached; the reason of the first.
-    Any(String),
+    /// Nothing of it was accepted: the reasons of a hook, or those of the first.
+    Refused(String),
 }
 
 /// What the kernel offers, found by trying.
@@ -273,14 +273,14 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
             }
             match attach_all(ebpf, &kernel, options, Tracing::Untried) {
                 Err(Unattached::Tracing(reason)) => log::debug!("no tracing programs: {reason}"),
-                Err(Unattached::Any(reason)) => return Err(AttachError::NoHooks(reason)),
+                Err(Unattached::Refused(reason)) => return Err(AttachError::NoHooks(reason)),
                 Ok(all) => return Ok(all),
             }
         }
     }
     let ebpf = open_selected(&mut loader, &without_cookie, options)?;
     attach_all(ebpf, &kernel, options, Tracing::Refused).map_err(|unattached| match unattached {
-        Unattached::Tracing(reason) | Unattached::Any(reason) => AttachError::NoHooks(reason),
+        Unattached::Tracing(reason) | Unattached::Refused(reason) => AttachError::NoHooks(reason),
     })
 }
 
@@ -437,8 +437,8 @@ fn attach_all(
                 programs.push(program);
                 state.attached = Some(attachment.name().to_owned());
             }
-            Err(Unattached::Any(_)) if !hook.expected => continue,
-            Err(Unattached::Any(reason)) => state.reason = reason,
+            Err(Unattached::Refused(_)) if !hook.expected => continue,
+            Err(Unattached::Refused(reason)) => state.reason = reason,
             Err(refused @ Unattached::Tracing(_)) => return Err(refused),
         }
         hooks.push(state);
@@ -454,7 +454,7 @@ fn attach_all(
             .into_iter()
             .map(|hook| hook.reason)
             .find(|reason| !reason.is_empty());
-        Err(Unattached::Any(reason.unwrap_or_default()))
+        Err(Unattached::Refused(reason.unwrap_or_default()))
     }
 }
 
@@ -506,7 +506,7 @@ fn attach_hook(
             Err(reason) => reasons.push(reason),
         }
     }
-    Err(Unattached::Any(reasons.join("; ")))
+    Err(Unattached::Refused(reasons.join("; ")))
 }
 
 fn load_and_attach(

@@ -6,6 +6,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt as _};
 
+use super::hooks::Attachment;
 use crate::model::{HookState, Nanos};
 
 /// `kernel.ftrace_enabled`: at 0 no traced function calls anything. Kernels refuse that while fentry or
@@ -28,19 +29,19 @@ pub(super) struct Switches {
 impl Switches {
     /// Those of these hooks.
     pub(super) fn of(hooks: &[HookState]) -> Self {
-        let is_used = |methods: &[&str]| {
-            hooks
-                .iter()
-                .filter_map(|hook| hook.attached.as_deref())
-                .any(|attached| methods.contains(&attached))
-        };
-        let breakpoints = ["kprobe", "kretprobe"];
-        let ftrace = is_used(&["fentry", "fexit"]) || is_used(&breakpoints);
-        let paths = [(FTRACE, ftrace), (KPROBES, is_used(&breakpoints))];
-        let paths = paths.into_iter().filter(|(_, is_used)| *is_used);
+        let breakpoints = [Attachment::Kprobe, Attachment::Kretprobe].map(Attachment::name);
+        let has_breakpoints = hooks
+            .iter()
+            .filter_map(|hook| hook.attached.as_deref())
+            .any(|attached| breakpoints.contains(&attached));
+        // A function is hooked wherever anything is, as tracepoints alone are no watch; a breakpoint at its
+        // start is ftrace's as well.
+        let paths = [Some(FTRACE), has_breakpoints.then_some(KPROBES)];
         Self {
             files: paths
-                .filter_map(|(path, _)| File::open(path).ok())
+                .into_iter()
+                .flatten()
+                .filter_map(|path| File::open(path).ok())
                 .collect(),
             looked: None,
             are_off: false,
