@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
+    mount::{MsFlags, mount},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -24,12 +25,15 @@ const OTHER_PORT: u16 = 9;
 /// A pid that nobody has.
 const OTHER_PID: &str = "999999";
 
-/// How long a watcher that does not tell when it is ready is given. With a clock that counts
-/// instructions that is a fixed amount of work, and more than any of them needs.
-const UNTIL_READY: Duration = Duration::from_secs(5);
+/// How long a watcher that does not tell when it is ready is given: more than any of them needs. With a
+/// clock that counts instructions that is a fixed amount of work.
+const UNTIL_READY: Duration = Duration::from_secs(10);
 
 /// Where what a watcher prints goes.
 const OUTPUT: &str = "/tmp/cost-output";
+
+/// Where peers see their own files as the root.
+const PEERS: &str = "/tmp/cost-peers";
 
 /// tracer with a collector that is stopped as soon as it watches: what its hooks cost, alone.
 const STOPPED: &str = "tracer, in the kernel";
@@ -50,11 +54,18 @@ impl Subject {
             Self::Descriptors => "open and close",
         }
     }
+
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Descriptors => "opens and closes",
+        }
+    }
 }
 
 /// Who watches connections: a name and a command line, with names in braces for what is only known where it
 /// runs.
-const OF_CONNECTIONS: [(&str, &str); 14] = [
+const OF_CONNECTIONS: [(&str, &str); 15] = [
     ("floor", "{own} floor {programs} connections"),
     (
         "floor, another port",
@@ -79,11 +90,15 @@ const OF_CONNECTIONS: [(&str, &str); 14] = [
         "tracer, flight recorder",
         "{tracer} watch --no-fds --port {port} --flight 5m --dump-dir /tmp/cost-dumps --on fd_leak",
     ),
-    ("tcplife", "tcplife"),
-    ("tcplife, by port", "tcplife -L {port}"),
-    ("tcptracer", "tcptracer"),
-    ("tcplife.bt", "tcplife.bt"),
-    ("strace", "strace -f -p {pid}"),
+    ("tcplife", "{peer} tcplife"),
+    ("tcplife, by port", "{peer} tcplife -L {port}"),
+    ("tcptracer", "{peer} tcptracer"),
+    ("tcplife.bt", "{peer} bpftrace /usr/sbin/tcplife.bt"),
+    ("strace", "{peer} strace -f -p {pid}"),
+    (
+        "lsof, each 10 ms",
+        "{own} repeat 10 {peer} lsof -nP -iTCP:{port}",
+    ),
 ];
 
 /// The same of descriptors.
@@ -108,10 +123,10 @@ const OF_DESCRIPTORS: [(&str, &str); 12] = [
         "tracer, recording",
         "{tracer} watch --no-tcp --pid {pid} --record /tmp/cost-fds.arrows",
     ),
-    ("opensnoop", "opensnoop"),
-    ("opensnoop, another pid", "opensnoop -p {other_pid}"),
-    ("opensnoop.bt", "opensnoop.bt"),
-    ("strace", "strace -f -p {pid}"),
+    ("opensnoop", "{peer} opensnoop"),
+    ("opensnoop, another pid", "{peer} opensnoop -p {other_pid}"),
+    ("opensnoop.bt", "{peer} bpftrace /usr/sbin/opensnoop.bt"),
+    ("strace", "{peer} strace -f -p {pid}"),
 ];
 
 /// A program and how it is asked.
@@ -122,37 +137,68 @@ pub struct Watcher {
     arguments: Vec<String>,
 }
 
+/// Where the programs are.
+#[derive(clap::Args)]
+pub struct Programs {
+    /// The programs of the kernel that make the floor.
+    #[arg(long, value_name = "FILE")]
+    floor: PathBuf,
+    /// The program.
+    #[arg(long, value_name = "PROGRAM")]
+    tracer: PathBuf,
+    /// The root of a file system with tracer's peers; without it there are none.
+    #[arg(long, value_name = "FOLDER")]
+    peers: Option<PathBuf>,
+}
+
 impl Watcher {
-    /// All of them. `floor` is what its reader loads, `tracer` the program.
-    pub fn all(floor: &Path, tracer: &Path) -> Result<Vec<Self>> {
+    /// All of them.
+    pub fn all(programs: &Programs) -> Result<Vec<Self>> {
+        let of = |subject: Subject, lines: &[(&str, &str)]| {
+            let watchers = lines.iter();
+            let watchers = watchers.map(|(name, line)| Self::new(name, subject, line, programs));
+            watchers.collect::<Result<Vec<_>>>()
+        };
+        let mut all = of(Subject::Connections, &OF_CONNECTIONS)?;
+        all.extend(of(Subject::Descriptors, &OF_DESCRIPTORS)?);
+        Ok(all)
+    }
+
+    /// One that is asked by this line.
+    pub fn new(name: &str, subject: Subject, line: &str, programs: &Programs) -> Result<Self> {
+        // One that is nowhere is absent.
+        let peer = if programs.peers.is_some() {
+            format!("chroot {PEERS}")
+        } else {
+            "absent".to_owned()
+        };
         let known = [
             ("{own}", env::current_exe()?.display().to_string()),
-            ("{tracer}", tracer.display().to_string()),
-            ("{programs}", floor.display().to_string()),
+            ("{tracer}", programs.tracer.display().to_string()),
+            ("{programs}", programs.floor.display().to_string()),
+            ("{peer}", peer),
             ("{pid}", std::process::id().to_string()),
             ("{other_pid}", OTHER_PID.to_owned()),
             ("{port}", PORT.to_string()),
             ("{other_port}", OTHER_PORT.to_string()),
         ];
-        let fill = |word: &str| {
-            let filled = |word: String, (name, value): &(_, String)| word.replace(name, value);
-            known.iter().fold(word.to_owned(), filled)
-        };
-        let watcher = |subject: Subject, (name, line): (&str, &str)| {
-            let mut words = line.split(' ').map(fill);
-            Self {
-                name: name.to_owned(),
-                subject,
-                program: words.next().unwrap_or_default().into(),
-                arguments: words.collect(),
-            }
-        };
-        let connections = OF_CONNECTIONS.map(|line| watcher(Subject::Connections, line));
-        let descriptors = OF_DESCRIPTORS.map(|line| watcher(Subject::Descriptors, line));
-        Ok(connections.into_iter().chain(descriptors).collect())
+        let fill = |line: String, (name, value): &(_, String)| line.replace(name, value);
+        let line = known.iter().fold(line.to_owned(), fill);
+        let mut words = line.split(' ');
+        Ok(Self {
+            name: name.to_owned(),
+            subject,
+            program: words.next().unwrap_or_default().into(),
+            arguments: words.map(str::to_owned).collect(),
+        })
     }
 
-    /// Starts it, and returns when it watches; `None` where it is not installed.
+    /// Whether it is tracer, of whose end more is known than of its peers'.
+    pub fn is_tracer(&self) -> bool {
+        self.name.starts_with("tracer")
+    }
+
+    /// Starts it, and returns when it watches; `None` where it is not installed or does not run here.
     pub fn start(&self) -> Result<Option<Running>> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
@@ -162,16 +208,21 @@ impl Watcher {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
-        let child = if self.name.starts_with("tracer") {
+        let child = if self.is_tracer() {
             ready::start(&mut command).with_context(said)?
         } else {
             ready::spawn(&mut command)?.inspect(|_| thread::sleep(UNTIL_READY))
         };
-        let Some(child) = child else {
+        let Some(mut child) = child else {
             return Ok(None);
         };
-        let mut running = Running { child };
-        running.must_live()?;
+        if let Some(status) = child.try_wait()? {
+            let ended = format!("{} ended by itself, {status}: {}", self.name, said());
+            ensure!(!self.is_tracer(), "{ended}");
+            eprintln!("{ended}");
+            return Ok(None);
+        }
+        let running = Running { child };
         if self.name == STOPPED {
             running.signal(Signal::SIGSTOP)?;
         }
@@ -179,8 +230,27 @@ impl Watcher {
     }
 }
 
+/// Lets peers find their own files below their root, and the kernel's beside them.
+pub fn prepare_peers(programs: &Programs) -> Result<()> {
+    let Some(peers) = &programs.peers else {
+        return Ok(());
+    };
+    let bind = |from: &Path, to: &Path| {
+        fs::create_dir_all(to)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(from), to, None::<&str>, flags, None::<&str>)
+            .with_context(|| format!("cannot mount {} to {}", from.display(), to.display()))
+    };
+    let root = Path::new(PEERS);
+    bind(peers, root)?;
+    for folder in ["proc", "sys", "dev"] {
+        bind(&Path::new("/").join(folder), &root.join(folder))?;
+    }
+    Ok(())
+}
+
 /// What a watcher has printed.
-fn said() -> String {
+pub fn said() -> String {
     fs::read_to_string(OUTPUT).unwrap_or_default()
 }
 
@@ -190,12 +260,6 @@ pub struct Running {
 }
 
 impl Running {
-    fn must_live(&mut self) -> Result<()> {
-        let ended = self.child.try_wait()?;
-        ensure!(ended.is_none(), "a watcher ended: {}", said());
-        Ok(())
-    }
-
     /// Ends it as Ctrl-C does.
     pub fn end(mut self) -> Result<()> {
         self.signal(Signal::SIGINT)?;

@@ -1,13 +1,11 @@
 //! Measures what tracer adds to a connection and to an open and close, beside the floor and tracer's
 //! peers, in one boot of a guest whose clock counts instructions; it never compares two boots.
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::figure::{Figure, Target};
-use super::guest;
-use crate::bpf::FLOOR;
-use crate::{setup, workspace};
+use super::guest::COUNTED;
 
 /// What a watcher may cost: a multiple of another's cost in the same boot.
 struct Bound {
@@ -52,13 +50,10 @@ struct Cost {
 
 /// Runs all watchers. Fails where one of tracer's own does.
 pub fn measure() -> Result<Vec<Figure>> {
-    let floor = setup::bpf_toolchain()?
-        .build(workspace::root(), &workspace::target().join("bpf"), FLOOR)
-        .map_err(Error::msg)?;
-    let words = ["all", "--floor", "floor", "--tracer", "./tracer"];
-    let told = guest::measure(&words, &[("floor", &floor)])?;
-    let costs: Vec<_> = told
-        .iter()
+    let told = COUNTED.measure_beside_peers("all")?;
+    // What nobody adds is nothing.
+    let added = told.iter().filter(|line| line["watcher"] != "nobody");
+    let costs: Vec<_> = added
         .filter_map(|line| cost(line).transpose())
         .collect::<Result<_>>()?;
     let figures = costs.iter().map(|cost| figures(cost, &costs));
@@ -85,25 +80,27 @@ fn cost(told: &Value) -> Result<Option<Cost>> {
 
 fn figures(cost: &Cost, all: &[Cost]) -> Result<Vec<Figure>> {
     let (watcher, workload) = (&cost.watcher, &cost.workload);
-    let is_counted = watcher == "tracer, counted";
-    let mut figures = vec![Figure {
-        name: format!("{watcher}: added to each {workload}"),
-        value: cost.added_us,
-        unit: "us",
-        target: is_counted.then_some(Target::AtMost(COUNTED_US)),
-    }];
+    let added = format!("added to each {workload}");
+    let mut added = Figure::new(watcher, added, cost.added_us, "us");
+    if watcher == "tracer, counted" {
+        added = added.held_to(Target::AtMost(COUNTED_US));
+    }
+    let mut figures = vec![added];
     let is_bound = |bound: &&Bound| bound.watcher == watcher && bound.workload == workload;
     if let Some(bound) = BOUNDS.iter().find(is_bound) {
         let other = all
             .iter()
             .find(|other| other.watcher == bound.other && other.workload == *workload)
             .with_context(|| format!("{} was not measured", bound.other))?;
-        figures.push(Figure {
-            name: format!("{watcher}: a {workload}, against {}", bound.other),
-            value: cost.added_us / other.added_us,
-            unit: "times",
-            target: Some(Target::AtMost(bound.times)),
-        });
+        figures.push(
+            Figure::new(
+                watcher.clone(),
+                format!("each {workload}, against {}", bound.other),
+                cost.added_us / other.added_us,
+                "times",
+            )
+            .held_to(Target::AtMost(bound.times)),
+        );
     }
     Ok(figures)
 }

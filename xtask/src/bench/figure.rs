@@ -18,8 +18,12 @@ pub enum Target {
 /// Something measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// What was measured, and of what load.
-    pub name: String,
+    /// Whose figure it is: figures of several of the same thing are compared.
+    pub of: String,
+    /// What was measured.
+    pub what: String,
+    /// How much was done a second meanwhile, where it was measured at several rates.
+    pub per_s: Option<f64>,
     /// How much of the unit.
     pub value: f64,
     /// The unit.
@@ -29,6 +33,44 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// One that need not be anything.
+    pub fn new(
+        of: impl Into<String>,
+        what: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) -> Self {
+        Self {
+            of: of.into(),
+            what: what.into(),
+            per_s: None,
+            value,
+            unit,
+            target: None,
+        }
+    }
+
+    /// The same, measured while so much was done a second.
+    pub fn at(mut self, per_s: f64) -> Self {
+        self.per_s = Some(per_s);
+        self
+    }
+
+    /// The same, which should be this.
+    pub fn held_to(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// Its line's first column.
+    fn name(&self) -> String {
+        let (of, what) = (&self.of, &self.what);
+        match self.per_s {
+            Some(per_s) => format!("{of}: {what} at {per_s:.0}/s"),
+            None => format!("{of}: {what}"),
+        }
+    }
+
     /// Whether it is as it should be, as far as it should be anything.
     pub fn is_met(&self) -> bool {
         self.target.is_none_or(|target| match target {
@@ -41,7 +83,7 @@ impl Figure {
 
 /// A line for each figure, its columns aligned.
 pub fn table(figures: &[Figure]) -> String {
-    let width = figures.iter().map(|figure| figure.name.len()).max();
+    let width = figures.iter().map(|figure| figure.name().len()).max();
     let width = width.unwrap_or(0);
     let mut text = String::new();
     for figure in figures {
@@ -56,7 +98,7 @@ pub fn table(figures: &[Figure]) -> String {
             (Some(_), true) => "ok",
             (Some(_), false) => "missed",
         };
-        let (name, value, unit) = (&figure.name, figure.value, figure.unit);
+        let (name, value, unit) = (figure.name(), figure.value, figure.unit);
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
@@ -76,7 +118,9 @@ pub fn json_lines(figures: &[Figure]) -> String {
             None => (None, None, None),
         };
         let line = json!({
-            "name": figure.name,
+            "of": figure.of,
+            "what": figure.what,
+            "per_s": figure.per_s,
             "value": figure.value,
             "unit": figure.unit,
             "at_least": at_least,
@@ -94,30 +138,10 @@ mod tests {
 
     fn figures() -> [Figure; 4] {
         [
-            Figure {
-                name: "engine, burst".to_owned(),
-                value: 4.5,
-                unit: "M inputs/s",
-                target: Some(Target::AtLeast(3.0)),
-            },
-            Figure {
-                name: "engine".to_owned(),
-                value: 200.0,
-                unit: "MB",
-                target: Some(Target::Below(200.0)),
-            },
-            Figure {
-                name: "flight".to_owned(),
-                value: 4.0,
-                unit: "MiB",
-                target: Some(Target::AtMost(4.0)),
-            },
-            Figure {
-                name: "decode".to_owned(),
-                value: 9.0,
-                unit: "M inputs/s",
-                target: None,
-            },
+            Figure::new("engine, burst", "speed", 4.5, "M inputs/s").held_to(Target::AtLeast(3.0)),
+            Figure::new("engine", "memory", 200.0, "MB").held_to(Target::Below(200.0)),
+            Figure::new("flight", "memory", 4.0, "MiB").held_to(Target::AtMost(4.0)),
+            Figure::new("peer", "missed", 9.0, "%").at(1234.5),
         ]
     }
 
@@ -125,10 +149,10 @@ mod tests {
     fn a_table_says_what_was_missed() {
         assert_eq!(
             table(&figures()),
-            "engine, burst      4.50 M inputs/s        at least 3     ok\n\
-             engine           200.00 MB                below 200      missed\n\
-             flight             4.00 MiB               at most 4      ok\n\
-             decode             9.00 M inputs/s        -              -\n"
+            "engine, burst: speed        4.50 M inputs/s        at least 3     ok\n\
+             engine: memory            200.00 MB                below 200      missed\n\
+             flight: memory              4.00 MiB               at most 4      ok\n\
+             peer: missed at 1234/s      9.00 %                 -              -\n"
         );
     }
 
@@ -138,9 +162,9 @@ mod tests {
         assert_eq!(
             text.lines().skip(1).collect::<Vec<_>>(),
             [
-                r#"{"at_least":null,"at_most":null,"below":200.0,"name":"engine","ok":false,"unit":"MB","value":200.0}"#,
-                r#"{"at_least":null,"at_most":4.0,"below":null,"name":"flight","ok":true,"unit":"MiB","value":4.0}"#,
-                r#"{"at_least":null,"at_most":null,"below":null,"name":"decode","ok":null,"unit":"M inputs/s","value":9.0}"#,
+                r#"{"at_least":null,"at_most":null,"below":200.0,"of":"engine","ok":false,"per_s":null,"unit":"MB","value":200.0,"what":"memory"}"#,
+                r#"{"at_least":null,"at_most":4.0,"below":null,"of":"flight","ok":true,"per_s":null,"unit":"MiB","value":4.0,"what":"memory"}"#,
+                r#"{"at_least":null,"at_most":null,"below":null,"of":"peer","ok":null,"per_s":1234.5,"unit":"%","value":9.0,"what":"missed"}"#,
             ]
         );
     }

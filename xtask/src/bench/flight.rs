@@ -35,17 +35,18 @@ pub fn measure() -> Result<Vec<Figure>> {
         &bound,
     ])?;
     Ok(vec![
-        Figure {
-            name: format!("flight, {MIX}: segments at most, in {WINDOWS} windows"),
-            value: told.number("peak_bytes")? / MIB,
-            unit: "MiB",
-            target: Some(Target::AtMost(f64::from(BOUND_MIB))),
-        },
-        Figure {
-            name: format!("flight, {MIX}: memory, the load's included"),
-            value: told.memory()?,
-            unit: "MB",
-            target: None,
-        },
+        Figure::new(
+            format!("flight, {MIX}"),
+            format!("segments at most, in {WINDOWS} windows"),
+            told.number("peak_bytes")? / MIB,
+            "MiB",
+        )
+        .held_to(Target::AtMost(f64::from(BOUND_MIB))),
+        Figure::new(
+            format!("flight, {MIX}"),
+            "memory, the load's included",
+            told.memory()?,
+            "MB",
+        ),
     ])
 }

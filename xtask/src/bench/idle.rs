@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::figure::{Figure, Target};
-use super::guest;
+use super::guest::COUNTED;
 
 /// From its start until every hook is attached.
 const START_MS: f64 = 300.0;
@@ -18,7 +18,7 @@ const MEMORY_MB: f64 = 20.0;
 
 /// Runs the guest's part.
 pub fn measure() -> Result<Vec<Figure>> {
-    let told = guest::measure(&["idle", "--tracer", "./tracer"], &[])?;
+    let told = COUNTED.measure(&["idle", "--tracer", "./tracer"], &[])?;
     figures(told.first().context("nothing was told")?)
 }
 
@@ -27,11 +27,8 @@ fn figures(told: &Value) -> Result<Vec<Figure>> {
         let number = told[name].as_f64();
         number.with_context(|| format!("not a result: {told}"))
     };
-    let figure = |name: &str, value: f64, unit, most| Figure {
-        name: format!("idle: {name}"),
-        value,
-        unit,
-        target: Some(Target::AtMost(most)),
+    let figure = |name: &str, value: f64, unit, most| {
+        Figure::new("idle", name, value, unit).held_to(Target::AtMost(most))
     };
     let peak_mb = number("peak_rss_kib")? * 1024.0 / 1e6;
     Ok(vec![

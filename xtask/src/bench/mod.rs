@@ -8,13 +8,17 @@ mod flight;
 mod guest;
 mod idle;
 mod load;
+mod plot;
+mod rates;
 mod replay;
 mod soak;
 mod trace_size;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use figure::Figure;
@@ -22,15 +26,19 @@ use figure::Figure;
 /// What to measure, and how much.
 #[derive(Args)]
 pub struct Arguments {
-    /// Measure only this.
+    /// Measure only this; repeat it for several.
     #[arg(long, value_enum, value_name = "NAME")]
-    only: Option<Part>,
+    only: Vec<Part>,
     /// How many inputs each load has; the flight recorder's lasts ten of its windows instead.
     #[arg(long, value_name = "N", default_value = "10M", value_parser = inputs)]
     inputs: u64,
     /// How the figures are printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Leave the figures in this folder as well: performance.jsonl, an object a line, and performance.svg, a
+    /// plot of those that can be compared.
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -46,6 +54,8 @@ enum Format {
 enum Part {
     /// What watching adds to connections and opens in a guest, beside the floor and peers.
     Cost,
+    /// What watching misses of ever more connections and opens in a guest, beside peers.
+    Rates,
     /// The engine's speed and memory, without a trace.
     Engine,
     /// Bytes of a trace for each event.
@@ -64,6 +74,7 @@ impl Part {
     fn measure(self, inputs: u64) -> Result<Vec<Figure>> {
         match self {
             Self::Cost => cost::measure(),
+            Self::Rates => rates::measure(),
             Self::Engine => engine::measure(inputs),
             Self::TraceSize => trace_size::measure(inputs),
             Self::Replay => replay::measure(inputs),
@@ -74,24 +85,50 @@ impl Part {
     }
 }
 
-/// Measures what was asked for and prints it. The exit code is a failure's where a target was missed.
+/// Measures what was asked for and prints it. The exit code is a failure's where a target was missed or
+/// something could not be measured.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let only = arguments.only.as_ref();
-    let parts = only.map_or(Part::value_variants(), std::slice::from_ref);
+    let parts = match &arguments.only[..] {
+        [] => Part::value_variants(),
+        only => only,
+    };
     let mut figures = Vec::new();
+    let mut all_measured = true;
     for part in parts {
-        figures.extend(part.measure(arguments.inputs)?);
+        match part.measure(arguments.inputs) {
+            Ok(measured) => figures.extend(measured),
+            // What the others took long to measure must not be lost.
+            Err(error) => {
+                eprintln!("    error {part:?} was not measured: {error:#}");
+                all_measured = false;
+            }
+        }
     }
     let text = match arguments.format {
         Format::Table => figure::table(&figures),
         Format::Json => figure::json_lines(&figures),
     };
     print!("{text}");
-    Ok(if figures.iter().all(Figure::is_met) {
+    if let Some(folder) = &arguments.output {
+        write(&figures, folder)?;
+    }
+    Ok(if all_measured && figures.iter().all(Figure::is_met) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn write(figures: &[Figure], folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)
+        .and_then(|()| {
+            fs::write(
+                folder.join("performance.jsonl"),
+                figure::json_lines(figures),
+            )
+        })
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    plot::write(figures, &folder.join("performance.svg"))
 }
 
 /// A number that may end in `k` or `M`.

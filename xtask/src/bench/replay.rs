@@ -45,29 +45,21 @@ pub fn measure(inputs: u64) -> Result<Vec<Figure>> {
         trace.as_os_str(),
     ])?;
     Ok(vec![
-        Figure {
-            name: format!("replay, {MIX}: speed"),
-            value: replayed.speed()?,
-            unit: "million inputs/s",
-            target: Some(Target::AtLeast(MILLIONS_A_SECOND)),
-        },
-        Figure {
-            name: format!("replay, {MIX}: memory"),
-            value: replayed.memory()?,
-            unit: "MB",
-            target: Some(Target::Below(MEGABYTES)),
-        },
-        Figure {
-            name: format!("decode, {MIX}: speed without the engine"),
-            value: read.speed()?,
-            unit: "million inputs/s",
-            target: None,
-        },
-        Figure {
-            name: format!("decode, {MIX}: memory"),
-            value: read.memory()?,
-            unit: "MB",
-            target: None,
-        },
+        Figure::new(
+            format!("replay, {MIX}"),
+            "speed",
+            replayed.speed()?,
+            "million inputs/s",
+        )
+        .held_to(Target::AtLeast(MILLIONS_A_SECOND)),
+        Figure::new(format!("replay, {MIX}"), "memory", replayed.memory()?, "MB")
+            .held_to(Target::Below(MEGABYTES)),
+        Figure::new(
+            format!("decode, {MIX}"),
+            "speed without the engine",
+            read.speed()?,
+            "million inputs/s",
+        ),
+        Figure::new(format!("decode, {MIX}"), "memory", read.memory()?, "MB"),
     ])
 }

@@ -5,14 +5,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::figure::{Figure, Target};
-use super::guest;
+use super::guest::COUNTED;
 
 /// How much more than when half of them had come and gone. Allocators keep some room.
 const GROWTH_PERCENT: f64 = 5.0;
 
 /// Runs the guest's part.
 pub fn measure() -> Result<Vec<Figure>> {
-    let told = guest::measure(&["soak", "--tracer", "./tracer"], &[])?;
+    let told = COUNTED.measure(&["soak", "--tracer", "./tracer"], &[])?;
     figures(&told)
 }
 
@@ -28,24 +28,20 @@ fn figures(rounds: &[Value]) -> Result<Vec<Figure>> {
     let (half_kib, last_kib) = (half_kib?, last_kib?);
     ensure!(half_kib > 0.0, "no memory: {half}");
     Ok(vec![
-        Figure {
-            name: "soak: processes that came and went".to_owned(),
-            value: number(last, "processes")?,
-            unit: "",
-            target: None,
-        },
-        Figure {
-            name: "soak: memory at the end".to_owned(),
-            value: last_kib * 1024.0 / 1e6,
-            unit: "MB",
-            target: None,
-        },
-        Figure {
-            name: "soak: growth in the second half".to_owned(),
-            value: (last_kib / half_kib - 1.0) * 100.0,
-            unit: "%",
-            target: Some(Target::AtMost(GROWTH_PERCENT)),
-        },
+        Figure::new(
+            "soak",
+            "processes that came and went",
+            number(last, "processes")?,
+            "",
+        ),
+        Figure::new("soak", "memory at the end", last_kib * 1024.0 / 1e6, "MB"),
+        Figure::new(
+            "soak",
+            "growth in the second half",
+            (last_kib / half_kib - 1.0) * 100.0,
+            "%",
+        )
+        .held_to(Target::AtMost(GROWTH_PERCENT)),
     ])
 }
 

@@ -18,24 +18,27 @@ pub fn measure(inputs: u64) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for mix in MIXES {
         let told = load.run(["write", "--mix", mix, "--inputs", &inputs])?;
-        figures.push(Figure {
-            name: format!("trace size, {mix}: all by the number of events"),
-            value: told.number("bytes_per_event")?,
-            unit: "bytes/event",
-            target: Some(Target::Below(BYTES_AN_EVENT)),
-        });
-        figures.push(Figure {
-            name: format!("trace size, {mix}: all by the number of inputs"),
-            value: told.number("bytes_per_input")?,
-            unit: "bytes/input",
-            target: None,
-        });
-        figures.push(Figure {
-            name: format!("recording, {mix}: speed without the engine"),
-            value: told.speed()?,
-            unit: "million inputs/s",
-            target: None,
-        });
+        figures.push(
+            Figure::new(
+                format!("trace size, {mix}"),
+                "all by the number of events",
+                told.number("bytes_per_event")?,
+                "bytes/event",
+            )
+            .held_to(Target::Below(BYTES_AN_EVENT)),
+        );
+        figures.push(Figure::new(
+            format!("trace size, {mix}"),
+            "all by the number of inputs",
+            told.number("bytes_per_input")?,
+            "bytes/input",
+        ));
+        figures.push(Figure::new(
+            format!("recording, {mix}"),
+            "speed without the engine",
+            told.speed()?,
+            "million inputs/s",
+        ));
     }
     Ok(figures)
 }

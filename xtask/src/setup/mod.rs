@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 
 pub use kernels::{Kernel, MATRIX};
 use lock::Lock;
-pub use programs::{Containers, JAVAC, collector, containers, programs, prometheus};
+pub use programs::{Containers, JAVAC, collector, containers, peers, programs, prometheus};
 pub use python::python;
 
 use crate::bpf::{self, Compiler, Toolchain};
@@ -57,6 +57,7 @@ pub fn all() -> Result<()> {
     );
     found("container tools", &containers()?.crun.display().to_string());
     found("real programs", &programs()?.display().to_string());
+    found("peers", &peers()?.display().to_string());
     for prefix in MATRIX {
         found(
             &format!("kernel {prefix}"),

@@ -57,6 +57,15 @@ pub fn prometheus() -> Result<PathBuf> {
     )
 }
 
+/// A folder with the tools that tracer's cost and losses are measured beside. It is the root of a file system.
+pub fn peers() -> Result<PathBuf> {
+    fetched(
+        cache_dir().join(format!("peers-{SUITE}-1")),
+        &["libbpf-tools", "bpftrace", "strace", "lsof"],
+        ("peers", "what tracer's cost is compared with"),
+    )
+}
+
 /// A folder with an OpenTelemetry collector, Rotel, in `rotel/rotel-agent`, and the libraries that it needs.
 /// Debian has none; this one comes as a package for Python, whose interpreter it contains.
 pub fn collector() -> Result<PathBuf> {
