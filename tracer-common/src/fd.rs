@@ -140,6 +140,7 @@ pub mod path_form {
 
 /// A descriptor got, refused or closed. `path_bytes` bytes of path follow.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "records", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct FdEvent {
     /// When, who, what.

@@ -82,6 +82,7 @@ impl EventKind {
 
 /// The head of every record.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "records", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct EventHeader {
     /// `CLOCK_BOOTTIME` in nanoseconds, so that a suspended host does not bend periods.

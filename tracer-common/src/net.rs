@@ -60,6 +60,7 @@ impl Role {
 
 /// A connection's connect, accept, state change, entry into `TIME_WAIT`, or close.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "records", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct TcpEvent {
     /// When, who, what.

@@ -13,6 +13,7 @@ pub const ARGS_BYTES_MAX: usize = 512;
 /// A process seen for the first time, or one that has just replaced its program. `args_bytes` bytes
 /// of command line, arguments separated by NUL, follow.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "records", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct ProcessEvent {
     /// When, who, what.
@@ -50,6 +51,7 @@ const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16 + 16 + 32 + 64 + 8);
 
 /// What a process did since it was first seen; exact, whatever was streamed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "records", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct ProcessCounters {
     /// When the process started (see [`ProcessEvent::start_ns`]).
@@ -154,6 +156,7 @@ pub mod announced {
 
 /// The end of a process, with its final counters.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "records", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct ExitEvent {
     /// When, who, what.

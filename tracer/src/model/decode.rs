@@ -6,12 +6,12 @@ use std::{
 };
 
 use tracer_common::{
-    ARGS_BYTES_MAX, COMM_BYTES, EventHeader, EventKind, ExitEvent, FdEvent as RawFd, FdKind,
-    FdSource, HOSTNAME_BYTES, PATH_BYTES_MAX, ProcessCounters, ProcessEvent, Role,
-    TcpEvent as RawTcp,
+    ARGS_BYTES_MAX, EventHeader, EventKind, ExitEvent, FdEvent as RawFd, FdKind, FdSource,
+    PATH_BYTES_MAX, ProcessEvent, Role, TcpEvent as RawTcp,
     fd::path_form,
     net::{AF_INET, AF_INET6},
 };
+use zerocopy::FromBytes;
 
 use super::{
     Comm, Cookie, Endpoint, Event, EventBody, FdAction, FdEvent, Nanos, Netns, Path, PathForm, Pid,
@@ -53,118 +53,49 @@ impl std::error::Error for DecodeError {}
 
 /// The event in one ring buffer record. Bytes behind it are ignored: the kernel pads records.
 pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
-    let mut fields = Fields::of(record);
-    let header = Header::read(&mut fields)?;
-    let body = match header.kind {
-        EventKind::TcpConnect => tcp(TcpAction::Connect, &mut fields)?,
-        EventKind::TcpConnectFailed => tcp(TcpAction::ConnectFailed, &mut fields)?,
-        EventKind::TcpAccept => tcp(TcpAction::Accept, &mut fields)?,
-        EventKind::TcpState => tcp(TcpAction::State, &mut fields)?,
-        EventKind::TcpTimeWait => tcp(TcpAction::TimeWait, &mut fields)?,
-        EventKind::TcpClose => tcp(TcpAction::Close, &mut fields)?,
-        EventKind::FdInstall => fd(FdAction::Installed, &mut fields)?,
-        EventKind::FdOpenFailed => fd(FdAction::OpenFailed, &mut fields)?,
-        EventKind::FdExhausted => fd(FdAction::Exhausted, &mut fields)?,
-        EventKind::FdClose => fd(FdAction::Closed, &mut fields)?,
-        EventKind::Process => process(&mut fields)?,
-        EventKind::Exit => exit(&mut fields)?,
-    };
+    // All of the header or nothing: a shorter record has no kind worth naming.
+    let (header, _) = take::<EventHeader>(record)?;
+    let number = header.kind;
+    let kind = EventKind::from_number(number).ok_or(DecodeError::UnknownKind(number))?;
     Ok(Event {
-        ts: header.ts,
-        pid: header.pid,
-        tid: header.tid,
-        thread: header.thread,
-        stack: header.stack,
-        body,
+        ts: Nanos(header.ts_ns),
+        pid: Pid(header.pid),
+        tid: Tid(header.tid),
+        thread: Comm::from_kernel(header.thread),
+        stack: user_stack(header.stack),
+        body: match kind {
+            EventKind::TcpConnect => tcp(TcpAction::Connect, record)?,
+            EventKind::TcpConnectFailed => tcp(TcpAction::ConnectFailed, record)?,
+            EventKind::TcpAccept => tcp(TcpAction::Accept, record)?,
+            EventKind::TcpState => tcp(TcpAction::State, record)?,
+            EventKind::TcpTimeWait => tcp(TcpAction::TimeWait, record)?,
+            EventKind::TcpClose => tcp(TcpAction::Close, record)?,
+            EventKind::FdInstall => fd(FdAction::Installed, record)?,
+            EventKind::FdOpenFailed => fd(FdAction::OpenFailed, record)?,
+            EventKind::FdExhausted => fd(FdAction::Exhausted, record)?,
+            EventKind::FdClose => fd(FdAction::Closed, record)?,
+            EventKind::Process => process(record)?,
+            EventKind::Exit => exit(record)?,
+        },
     })
 }
 
-/// Takes a record apart field by field, in the order of the `repr(C)` structures of
-/// `tracer-common`, which have no hidden padding. Every take checks what is left.
-struct Fields<'a> {
-    record: &'a [u8],
-    at: usize,
-}
-
-macro_rules! take_number {
-    ($($name:ident: $type:ty),+ $(,)?) => {
-        $(
-            fn $name(&mut self) -> Result<$type, DecodeError> {
-                Ok(<$type>::from_ne_bytes(self.array()?))
-            }
-        )+
+/// The structure that a record begins with, and what lies behind it.
+#[inline]
+fn take<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    let short = DecodeError::Short {
+        need: size_of::<T>(),
+        have: record.len(),
     };
+    T::read_from_prefix(record).map_err(|_| short)
 }
 
-impl<'a> Fields<'a> {
-    const fn of(record: &'a [u8]) -> Self {
-        Self { record, at: 0 }
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let need = self.at.saturating_add(count);
-        let taken = self.record.get(self.at..need).ok_or(DecodeError::Short {
-            need,
-            have: self.record.len(),
-        })?;
-        self.at = need;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.bytes(N)?);
-        Ok(array)
-    }
-
-    take_number!(u8: u8, u16: u16, u32: u32, u64: u64, i32: i32, i64: i64);
-
-    fn comm(&mut self) -> Result<Comm, DecodeError> {
-        self.array::<COMM_BYTES>().map(Comm::from_kernel)
-    }
-
-    fn u64s<const N: usize>(&mut self) -> Result<[u64; N], DecodeError> {
-        let mut array = [0; N];
-        for slot in &mut array {
-            *slot = self.u64()?;
-        }
-        Ok(array)
-    }
-}
-
-struct Header {
-    ts: Nanos,
-    pid: Pid,
-    tid: Tid,
-    kind: EventKind,
-    thread: Comm,
-    stack: Option<UserStack>,
-}
-
-impl Header {
-    fn read(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
-        // All of it or nothing: a shorter record has no kind worth naming.
-        let (need, have) = (size_of::<EventHeader>(), fields.record.len());
-        if have < need {
-            return Err(DecodeError::Short { need, have });
-        }
-        let ts = Nanos(fields.u64()?);
-        let pid = Pid(fields.u32()?);
-        let tid = Tid(fields.u32()?);
-        let number = fields.u8()?;
-        let kind = EventKind::from_number(number).ok_or(DecodeError::UnknownKind(number))?;
-        fields.bytes(3)?;
-        let stack = user_stack(fields.i32()?);
-        let thread = fields.comm()?;
-        Ok(Self {
-            ts,
-            pid,
-            tid,
-            kind,
-            thread,
-            stack,
-        })
-    }
+/// So many bytes, which lie behind the `T` that a record begins with.
+fn behind<T>(rest: &[u8], count: usize) -> Result<&[u8], DecodeError> {
+    rest.get(..count).ok_or(DecodeError::Short {
+        need: size_of::<T>() + count,
+        have: size_of::<T>() + rest.len(),
+    })
 }
 
 /// What the head of a record tells of the user stack.
@@ -176,44 +107,29 @@ fn user_stack(told: i32) -> Option<UserStack> {
     }
 }
 
-fn tcp(action: TcpAction, fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
-    let sock = SockId(fields.u64()?);
-    let cookie = Cookie(fields.u64()?);
-    let start_ns = fields.u64()?;
-    let tx_bytes = fields.u64()?;
-    let rx_bytes = fields.u64()?;
-    let laddr = fields.array()?;
-    let raddr = fields.array()?;
-    let lport = fields.u16()?;
-    let rport = fields.u16()?;
-    let netns = Netns(fields.u32()?);
-    let family = fields.u16()?;
-    let old_state = TcpState::from(fields.u8()?);
-    let new_state = TcpState::from(fields.u8()?);
-    let errno = fields.i32()?;
-    let role = Role::from_number(fields.u8()?).ok_or(DecodeError::Field("role"))?;
-    fields.bytes(7)?;
-    debug_assert_eq!(fields.at, size_of::<RawTcp>());
+#[inline]
+fn tcp(action: TcpAction, record: &[u8]) -> Result<EventBody, DecodeError> {
+    let (raw, _) = take::<RawTcp>(record)?;
     Ok(EventBody::Tcp(TcpEvent {
         action,
-        sock,
-        cookie,
-        start: (start_ns != 0).then_some(Nanos(start_ns)),
-        tx_bytes,
-        rx_bytes,
+        sock: SockId(raw.sock),
+        cookie: Cookie(raw.cookie),
+        start: (raw.start_ns != 0).then_some(Nanos(raw.start_ns)),
+        tx_bytes: raw.tx_bytes,
+        rx_bytes: raw.rx_bytes,
         local: Endpoint {
-            addr: address(family, laddr)?,
-            port: lport,
+            addr: address(raw.family, raw.laddr)?,
+            port: raw.lport,
         },
         remote: Endpoint {
-            addr: address(family, raddr)?,
-            port: rport,
+            addr: address(raw.family, raw.raddr)?,
+            port: raw.rport,
         },
-        netns,
-        old_state,
-        new_state,
-        errno,
-        role,
+        netns: Netns(raw.netns),
+        old_state: TcpState::from(raw.old_state),
+        new_state: TcpState::from(raw.new_state),
+        errno: raw.errno,
+        role: Role::from_number(raw.role).ok_or(DecodeError::Field("role"))?,
     }))
 }
 
@@ -269,32 +185,26 @@ impl From<TcpState> for u8 {
     }
 }
 
-fn fd(action: FdAction, fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
-    let opens = fields.u64()?;
-    let fds_net = fields.i64()?;
-    let files_net = fields.i64()?;
-    let fd = u32::try_from(fields.i32()?).ok();
-    let errno = fields.i32()?;
-    let source = FdSource::from_number(fields.u8()?).ok_or(DecodeError::Field("source"))?;
-    let kind = FdKind::from_number(fields.u8()?).ok_or(DecodeError::Field("fd_kind"))?;
-    let form = fields.u8()?;
-    fields.bytes(1)?;
-    let path_bytes = fields.u32()? as usize;
-    debug_assert_eq!(fields.at, size_of::<RawFd>());
+#[inline]
+fn fd(action: FdAction, record: &[u8]) -> Result<EventBody, DecodeError> {
+    let (raw, rest) = take::<RawFd>(record)?;
+    let source = FdSource::from_number(raw.source).ok_or(DecodeError::Field("source"))?;
+    let kind = FdKind::from_number(raw.fd_kind).ok_or(DecodeError::Field("fd_kind"))?;
+    let path_bytes = raw.path_bytes as usize;
     // The kernel half may read one name beyond the limit before it stops.
     if path_bytes > PATH_BYTES_MAX + 256 {
         return Err(DecodeError::Field("path_bytes"));
     }
-    let path = path(form, fields.bytes(path_bytes)?)?;
+    let path = path(raw.path_form, behind::<RawFd>(rest, path_bytes)?)?;
     Ok(EventBody::Fd(FdEvent {
         action,
-        fd,
+        fd: u32::try_from(raw.fd).ok(),
         source,
         kind,
-        errno,
-        opens,
-        fds_net,
-        files_net,
+        errno: raw.errno,
+        opens: raw.opens,
+        fds_net: raw.fds_net,
+        files_net: raw.files_net,
         path,
     }))
 }
@@ -344,39 +254,27 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-fn process(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
-    let start = Nanos(fields.u64()?);
-    let cgroup_id = fields.u64()?;
-    let ppid = Pid(fields.u32()?);
-    let uid = fields.u32()?;
-    let ns_pid = fields.u32()?;
-    let netns = Netns(fields.u32()?);
-    let comm = fields.comm()?;
-    let parent_comm = fields.comm()?;
-    let hostname = text(fields.bytes(HOSTNAME_BYTES)?).into_boxed_str();
-    let is_exec = fields.u8()? != 0;
-    let args_cut = fields.u8()? != 0;
-    fields.bytes(2)?;
-    let args_bytes = fields.u32()? as usize;
-    debug_assert_eq!(fields.at, size_of::<ProcessEvent>());
+fn process(record: &[u8]) -> Result<EventBody, DecodeError> {
+    let (raw, rest) = take::<ProcessEvent>(record)?;
+    let args_bytes = raw.args_bytes as usize;
     if args_bytes > ARGS_BYTES_MAX {
         return Err(DecodeError::Field("args_bytes"));
     }
-    let mut cmdline = command_line(fields.bytes(args_bytes)?);
-    if args_cut {
+    let mut cmdline = command_line(behind::<ProcessEvent>(rest, args_bytes)?);
+    if raw.args_cut != 0 {
         cmdline.push_str(ELLIPSIS);
     }
     Ok(EventBody::Process(ProcessSeen {
-        start,
-        cgroup_id,
-        ppid,
-        parent_comm,
-        uid,
-        ns_pid,
-        netns,
-        hostname,
-        comm,
-        is_exec,
+        start: Nanos(raw.start_ns),
+        cgroup_id: raw.cgroup_id,
+        ppid: Pid(raw.ppid),
+        parent_comm: Comm::from_kernel(raw.parent_comm),
+        uid: raw.uid,
+        ns_pid: raw.ns_pid,
+        netns: Netns(raw.netns),
+        hostname: text(&raw.hostname).into_boxed_str(),
+        comm: Comm::from_kernel(raw.comm),
+        is_exec: raw.is_exec != 0,
         cmdline,
     }))
 }
@@ -390,27 +288,11 @@ fn command_line(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).replace('\0', " ")
 }
 
-fn exit(fields: &mut Fields<'_>) -> Result<EventBody, DecodeError> {
-    let comm = fields.comm()?;
-    let counters = ProcessCounters {
-        start_ns: fields.u64()?,
-        fds_got: fields.u64s()?,
-        fds_got_of_kind: fields.u64s()?,
-        fds_closed_of_kind: fields.u64s()?,
-        fds_refused: fields.u64s()?,
-        opens_failed: fields.u64()?,
-        connects: fields.u64()?,
-        accepts: fields.u64()?,
-        not_streamed: fields.u64()?,
-        budget_window_ns: fields.u64()?,
-        budget_used: fields.u64()?,
-        announced: fields.u32()?,
-        pid_here: fields.u32()?,
-    };
-    debug_assert_eq!(fields.at, size_of::<ExitEvent>());
+fn exit(record: &[u8]) -> Result<EventBody, DecodeError> {
+    let (raw, _) = take::<ExitEvent>(record)?;
     Ok(EventBody::Exit {
-        comm,
-        counters: Box::new(counters.told()),
+        comm: Comm::from_kernel(raw.comm),
+        counters: Box::new(raw.counters.told()),
     })
 }
 

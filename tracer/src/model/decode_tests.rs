@@ -1,7 +1,7 @@
 //! Decoding held to literal records of every kind, and to bytes that are none.
 
 use proptest::prelude::*;
-use tracer_common::net::state;
+use tracer_common::{COMM_BYTES, net::state};
 
 use super::{super::sample_records as sample, *};
 

@@ -124,6 +124,9 @@ impl Comm {
         if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
             bytes[end..].fill(0);
         }
+        if bytes.is_ascii() {
+            return Self(bytes);
+        }
         let mut checked = 0;
         while let Err(error) = std::str::from_utf8(&bytes[checked..]) {
             checked += error.valid_up_to();
