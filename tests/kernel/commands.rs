@@ -26,7 +26,7 @@ const PORT: u16 = 2171;
 const NOBODY: u32 = 65534;
 
 /// Runs tracer to its end as somebody; gives its exit code, output and errors.
-fn run_as(user: u32, words: &[&str]) -> Result<(Option<i32>, String, String)> {
+pub fn run_as(user: u32, words: &[&str]) -> Result<(Option<i32>, String, String)> {
     let output = Command::new(tracer()).args(words).uid(user).output()?;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     Ok((
@@ -36,7 +36,7 @@ fn run_as(user: u32, words: &[&str]) -> Result<(Option<i32>, String, String)> {
     ))
 }
 
-fn unmet(what: &str, output: &impl std::fmt::Debug) -> Failed {
+pub fn unmet(what: &str, output: &impl std::fmt::Debug) -> Failed {
     format!("{what}: {output:#?}").into()
 }
 

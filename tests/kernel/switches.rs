@@ -1,5 +1,5 @@
-//! Hooks that somebody switches off in the kernel while tracer watches: it says so at once, and its report
-//! is not complete; what happened before and after is told as always.
+//! Hooks that somebody switches off in the kernel, before tracer watches or meanwhile: it says so at once,
+//! and its report is not complete; what happened before and after is told as always.
 
 use std::fs;
 
@@ -7,16 +7,17 @@ use anyhow::{Context as _, Result};
 use libtest_mimic::Failed;
 
 use crate::{
+    commands::{run_as, unmet},
     list::{Checks, Test},
     programs::{Log, Tracer, Workload, run_workload, wait_for},
     run::Run,
 };
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "switches::hooks_switched_off_are_told",
-        switched_off,
-    )]
+    vec![
+        Test::new("switches::hooks_switched_off_are_told", switched_off),
+        Test::new("switches::hooks_off_before_are_told", off_before),
+    ]
 }
 
 /// At 0 no traced function calls anything.
@@ -100,4 +101,24 @@ fn switched_off() -> Result<(), Failed> {
         checks.counts(found, "count", COUNT);
     }
     checks.end()
+}
+
+/// Some kernels then refuse to attach anything, others attach what is never called.
+fn off_before() -> Result<(), Failed> {
+    let off = Off;
+    fs::write(SWITCH, "0")?;
+    let doctor = run_as(0, &["doctor"])?;
+    let watch = run_as(0, &["watch", "--duration", "2s"])?;
+    drop(off);
+    if doctor.0 != Some(2) || !doctor.1.contains("sysctl kernel.ftrace_enabled=1") {
+        return Err(unmet("doctor does not say what is off", &doctor));
+    }
+    let is_told = match watch.0 {
+        Some(0) => watch.2.contains("switched off in the kernel"),
+        _ => watch.2.contains("sysctl kernel.ftrace_enabled=1"),
+    };
+    if !is_told {
+        return Err(unmet("the watch does not say what is off", &watch));
+    }
+    Ok(())
 }

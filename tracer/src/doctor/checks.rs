@@ -32,6 +32,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         fentry(facts),
         kprobes(facts),
         attaching(facts),
+        switched_on(facts),
     ];
     checks.extend(HOOKS.iter().map(|found| hook(facts, found)));
     checks.extend([
@@ -434,6 +435,28 @@ fn probed(facts: &Facts, probe: &Probe, works: &str) -> (Verdict, String) {
         ),
         Probe::Refused => (Verdict::Unknown, "this needs root to be told".to_owned()),
         Probe::Failed(reason) => (Verdict::Unknown, format!("could not be tried: {reason}")),
+    }
+}
+
+/// Kernels attach tracing programs while it is off, and never call them.
+fn switched_on(facts: &Facts) -> Check {
+    let (verdict, detail) = match facts.ftrace_enabled.as_deref() {
+        Some("0") => (Verdict::No, "kernel.ftrace_enabled is 0".to_owned()),
+        Some(value) => (Verdict::Yes, format!("kernel.ftrace_enabled is {value}")),
+        // What cannot be read cannot be written by anybody here, and the default is on.
+        None => (
+            Verdict::Yes,
+            "there is no kernel.ftrace_enabled here".to_owned(),
+        ),
+    };
+    Check {
+        name: "hooks are switched on",
+        verdict,
+        detail,
+        cost_if_absent: "hooks may be attached, but nothing is seen by them".into(),
+        remedy: "Switch them on: `sysctl kernel.ftrace_enabled=1`; somebody, or another tool, has \
+                 switched them off",
+        essential: true,
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::{
 use crate::{
     confine::{self, Offers},
     host::{cgroup, procfs::Procfs, session, sock_diag},
-    source::live::HOOKS,
+    source::live::{FTRACE, HOOKS},
 };
 
 /// `PROC_PID_INIT_INO` and `PROC_USER_INIT_INO`, the inode numbers that the namespaces which the
@@ -71,6 +71,8 @@ pub(super) struct Facts {
     pub(super) kprobe_program: Probe,
     /// Whether the kernel offers kprobes to attach to.
     pub(super) has_kprobe_events: bool,
+    /// `kernel.ftrace_enabled`, where there is such a setting.
+    pub(super) ftrace_enabled: Option<String>,
     /// Where cgroup v2 is mounted.
     pub(super) cgroup_v2: Option<String>,
     /// Listing TCP sockets.
@@ -99,6 +101,7 @@ impl Facts {
             tracing_program: probe_program(ProgramType::Tracing),
             kprobe_program: probe_program(ProgramType::KProbe),
             has_kprobe_events: Path::new("/sys/bus/event_source/devices/kprobe/type").exists(),
+            ftrace_enabled: setting(FTRACE),
             cgroup_v2: cgroup::v2_mount().map(|path| path.display().to_string()),
             sock_diag: sock_diag::probe().map_err(|error| error.to_string()),
             processes: look_at_processes(&Procfs::of_this_host()),

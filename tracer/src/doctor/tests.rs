@@ -30,6 +30,7 @@ fn good_host() -> Facts {
         tracing_program: Probe::Works,
         kprobe_program: Probe::Works,
         has_kprobe_events: true,
+        ftrace_enabled: Some("1".to_owned()),
         cgroup_v2: Some("/sys/fs/cgroup".to_owned()),
         sock_diag: Ok(()),
         processes: Some((150, 0)),
@@ -257,6 +258,18 @@ fn a_hook_by_any_of_its_names() {
         ..good_host()
     };
     assert_eq!(verdict_of("do_file_open", &renamed), Verdict::Yes);
+}
+
+#[test]
+fn hooks_that_were_switched_off() {
+    let facts = |value: Option<&str>| Facts {
+        ftrace_enabled: value.map(str::to_owned),
+        ..good_host()
+    };
+    assert_eq!(missing(&facts(Some("0"))), ["hooks are switched on"]);
+    assert_eq!(missing(&facts(None)), [""; 0]);
+    let text = obstacles(&judge(&facts(Some("0")))).unwrap();
+    assert!(text.contains("sysctl kernel.ftrace_enabled=1"), "{text}");
 }
 
 #[test]

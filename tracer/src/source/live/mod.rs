@@ -13,6 +13,7 @@ pub use attach::{AttachError, Method, Options};
 pub use hooks::{HOOKS, Hook};
 pub use maps::{ProcessTable, StackTable};
 pub use ring::{Batch, Drain};
+pub use switches::FTRACE;
 
 use std::sync::Arc;
 

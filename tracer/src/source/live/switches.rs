@@ -11,7 +11,7 @@ use crate::model::{HookState, Nanos};
 
 /// `kernel.ftrace_enabled`: at 0 no traced function calls anything. Kernels refuse that while fentry or
 /// fexit programs are attached, but not all: 6.1 and 6.12 do it.
-const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
+pub const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 
 /// At 0 no breakpoint is hit. There only where debugfs is mounted; elsewhere nobody can write it either.
 const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
