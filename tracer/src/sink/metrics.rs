@@ -243,11 +243,11 @@ impl Exposition {
             "Events, and look-ups of processes, that were wanted and not got",
             lost,
         )?;
-        counters(
+        seconds(
             encoder,
-            "tracer_hooks_off_milliseconds",
+            "tracer_hooks_off",
             "How long hooks that are attached were found switched off in the kernel",
-            [(Vec::new(), losses.hooks_off_ms)],
+            losses.hooks_off_ms as f64 / 1e3,
         )?;
         let outcomes: [(&'static str, u64); 4] = [
             ("seen", losses.over_kinds(|stats| stats.seen)),
@@ -318,14 +318,12 @@ impl Exposition {
             "The size of the buffer between kernel and tracer",
             [(Labels::new(), own.ring_bytes)],
         )?;
-        encoder
-            .encode_descriptor(
-                "process_cpu",
-                "Processor time that tracer took",
-                Some(&Unit::Seconds),
-                MetricType::Counter,
-            )?
-            .encode_counter(&own.cpu_seconds, no_exemplar())?;
+        seconds(
+            encoder,
+            "process_cpu",
+            "Processor time that tracer took",
+            own.cpu_seconds,
+        )?;
         gauges(
             encoder,
             "process_resident_memory_bytes",
@@ -425,6 +423,13 @@ fn counters(
     each(metric, rows, |mut row, value| {
         row.encode_counter(&value, no_exemplar())
     })
+}
+
+/// One counter of time.
+fn seconds(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    encoder
+        .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?
+        .encode_counter(&value, no_exemplar())
 }
 
 fn gauges(
