@@ -260,8 +260,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends it as Ctrl-C does.
+    /// Ends it as Ctrl-C does. Fails where it has ended before: then it has not watched all of it.
     pub fn end(mut self) -> Result<()> {
+        let ended = self.child.try_wait()?;
+        ensure!(ended.is_none(), "it ended too soon: {}", said());
         self.signal(Signal::SIGINT)?;
         self.signal(Signal::SIGCONT)?;
         self.child.wait()?;
