@@ -194,7 +194,7 @@ impl Watcher {
     }
 
     /// Whether it is tracer, of whose end more is known than of its peers'.
-    pub fn is_tracer(&self) -> bool {
+    fn is_tracer(&self) -> bool {
         self.name.starts_with("tracer")
     }
 

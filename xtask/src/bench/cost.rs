@@ -53,29 +53,23 @@ pub fn measure() -> Result<Vec<Figure>> {
     let told = COUNTED.measure_beside_peers("all")?;
     // What nobody adds is nothing.
     let added = told.iter().filter(|line| line["watcher"] != "nobody");
-    let costs: Vec<_> = added
-        .filter_map(|line| cost(line).transpose())
-        .collect::<Result<_>>()?;
+    let costs: Vec<_> = added.map(cost).collect::<Result<_>>()?;
     let figures = costs.iter().map(|cost| figures(cost, &costs));
     let figures: Vec<_> = figures.collect::<Result<_>>()?;
     Ok(figures.concat())
 }
 
-/// What a line tells; `None` where a peer is not installed, which is said.
-fn cost(told: &Value) -> Result<Option<Cost>> {
-    if told["absent"] == true {
-        eprintln!("   absent {}", told["watcher"]);
-        return Ok(None);
-    }
+/// What a line tells.
+fn cost(told: &Value) -> Result<Cost> {
     let text = |name: &str| told[name].as_str().map(str::to_owned);
     let added_ns = told["added_ns"].as_f64();
     let cost = text("watcher").zip(text("workload")).zip(added_ns);
     let ((watcher, workload), added_ns) = cost.with_context(|| format!("not a result: {told}"))?;
-    Ok(Some(Cost {
+    Ok(Cost {
         watcher,
         workload,
         added_us: added_ns / 1e3,
-    }))
+    })
 }
 
 fn figures(cost: &Cost, all: &[Cost]) -> Result<Vec<Figure>> {

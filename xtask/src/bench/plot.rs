@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::figure::Figure;
 
@@ -134,10 +135,7 @@ fn bars<'a>(panel: &Panel<'_>, area: &Area<'a>) -> Drawn<'a> {
         chart.draw_series([bar])?;
         let number = format!(" {:.1}", figure.value);
         let at = (figure.value.max(0.0), SegmentValue::CenterOf(place));
-        let middle = plotters::style::text_anchor::Pos::new(
-            plotters::style::text_anchor::HPos::Left,
-            plotters::style::text_anchor::VPos::Center,
-        );
+        let middle = Pos::new(HPos::Left, VPos::Center);
         let style = TEXT.into_text_style(area).pos(middle);
         chart.draw_series([Text::new(number, at, style)])?;
     }

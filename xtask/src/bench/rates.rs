@@ -17,12 +17,8 @@ pub fn measure() -> Result<Vec<Figure>> {
     Ok(figures.concat())
 }
 
-/// What a line tells; nothing where a peer is not installed, which is said.
+/// What a line tells.
 fn figures(told: &Value) -> Result<Vec<Figure>> {
-    if told["absent"] == true {
-        eprintln!("   absent {}", told["watcher"]);
-        return Ok(Vec::new());
-    }
     let wrong = || format!("not a result: {told}");
     let text = |name: &str| told[name].as_str().with_context(wrong);
     let (watcher, workload) = (text("watcher")?, text("workload")?);
@@ -93,11 +89,6 @@ mod tests {
             "watcher": "peer", "workload": "connections", "per_s": 100.0, "share": 0.1, "missed": 0.5,
         });
         assert_eq!(met(&told), [true]);
-        assert!(
-            figures(&json!({ "watcher": "peer", "absent": true }))
-                .unwrap()
-                .is_empty()
-        );
         assert!(figures(&json!({ "watcher": "peer" })).is_err());
     }
 }

@@ -12,7 +12,7 @@ const GROWTH_PERCENT: f64 = 5.0;
 
 /// Runs the guest's part.
 pub fn measure() -> Result<Vec<Figure>> {
-    let told = COUNTED.measure(&["soak", "--tracer", "./tracer"], &[])?;
+    let told = COUNTED.measure("soak")?;
     figures(&told)
 }
 
