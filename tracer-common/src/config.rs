@@ -31,14 +31,12 @@ pub struct Config {
     pub has_socket_cookie: u8,
     /// 1 where the kernel has `bpf_task_pt_regs` (since 5.15).
     pub has_task_pt_regs: u8,
-    /// 1 where the kernel has `bpf_get_func_arg` and `bpf_get_func_ret` (since 5.17).
-    pub has_func_arg: u8,
     /// 1 where the user stacks of connects and opens are taken.
     pub stacks: u8,
     /// 1 where every selected port is among `few_ports`.
     pub are_ports_few: u8,
     /// Explicit padding, zero.
-    pub padding: [u8; 1],
+    pub padding: [u8; 2],
     /// The selected ports where they are few, the last of them repeated: compared as constants they
     /// cost less than a map.
     pub few_ports: [u16; FEW_PORTS],

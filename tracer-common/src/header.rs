@@ -14,11 +14,13 @@ pub enum EventKind {
     TcpConnectFailed = 1,
     /// A process took a connection from a listening socket: [`crate::TcpEvent`].
     TcpAccept = 2,
-    /// A connection was established, left ESTABLISHED, or came to its end: [`crate::TcpEvent`].
+    /// A connection was established, left ESTABLISHED but by its close, or came to its end:
+    /// [`crate::TcpEvent`].
     TcpState = 3,
     /// The connection's socket was replaced by a `TIME_WAIT` one: [`crate::TcpEvent`].
     TcpTimeWait = 4,
-    /// The last descriptor of a socket went away: [`crate::TcpEvent`].
+    /// The last descriptor of a socket went away, which takes one that is ESTABLISHED to `FIN_WAIT1`:
+    /// [`crate::TcpEvent`].
     TcpClose = 5,
     /// A process got a new descriptor: [`crate::FdEvent`].
     FdInstall = 6,
@@ -93,10 +95,8 @@ pub struct EventHeader {
     pub pid: u32,
     /// The acting thread in the host's pid namespace, under the same rule.
     pub tid: u32,
-    /// An [`EventKind`] as its number.
-    pub kind: u8,
-    /// Explicit padding, zero.
-    pub padding: [u8; 3],
+    /// An [`EventKind`] as its number; as wide as it can be, so that it is one store without padding.
+    pub kind: u32,
     /// The acting thread's user stack: 0 where it was not asked for, its number in the kernel's table
     /// plus 1 where it was taken, a negative errno where it could not be.
     pub stack: i32,

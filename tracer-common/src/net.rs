@@ -98,9 +98,9 @@ pub struct TcpEvent {
     /// Why it failed or was cut off (a positive errno), 0 otherwise.
     pub errno: i32,
     /// A [`Role`] as its number.
-    pub role: u8,
+    pub role: u32,
     /// Explicit padding, zero.
-    pub padding: [u8; 7],
+    pub padding: u32,
 }
 
 const _: () = assert!(size_of::<TcpEvent>() == 40 + 40 + 32 + 8 + 8 + 8);

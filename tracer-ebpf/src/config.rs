@@ -19,10 +19,9 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     filter_pids: 0,
     has_socket_cookie: 0,
     has_task_pt_regs: 0,
-    has_func_arg: 0,
     stacks: 0,
     are_ports_few: 0,
-    padding: [0; 1],
+    padding: [0; 2],
     few_ports: [0; FEW_PORTS],
 });
 

@@ -169,8 +169,7 @@ unsafe fn fill_facts(header: *mut EventHeader, kind: EventKind, pid: u32, tid: u
         (*header).ts_ns = now_ns();
         (*header).pid = pid;
         (*header).tid = tid;
-        (*header).kind = kind as u8;
-        (*header).padding = [0; 3];
+        (*header).kind = kind as u32;
         (*header).stack = NOT_ASKED;
     }
 }

@@ -1,10 +1,8 @@
-//! Reads of kernel memory, and the one atomic operation; never knows what it reads.
+//! Reads of kernel memory, and what the language has no word for; never knows what it reads.
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{EbpfContext, helpers::generated, programs::FExitContext};
-
-use crate::config::config;
+use aya_ebpf::helpers::generated;
 
 /// The address of a kernel structure. Only ever read through [`read`], which cannot fault, or as
 /// [`Typed`].
@@ -33,33 +31,6 @@ pub fn read_ptr(base: KernelPtr, offset: usize) -> KernelPtr {
     read::<u64>(base, offset) as KernelPtr
 }
 
-/// A pointer among the arguments of an fentry or fexit program, as a plain number. What the program
-/// loads itself is a typed pointer to the verifier, which forbids the arithmetic that an address as a
-/// key needs; so it is asked for by a helper or, before 5.17, read as any other memory.
-#[inline(always)]
-pub fn plain_arg(ctx: &impl EbpfContext, index: usize) -> KernelPtr {
-    if config!(has_func_arg) == 0 {
-        return read_ptr(ctx.as_ptr() as KernelPtr, index * size_of::<u64>());
-    }
-    let mut argument = 0_u64;
-    // SAFETY: the program's own context, and a number on its stack.
-    unsafe { generated::bpf_get_func_arg(ctx.as_ptr(), index as u32, &raw mut argument) };
-    argument as KernelPtr
-}
-
-/// The pointer that the function of an fexit program has returned, as a plain number; it lies behind
-/// so many arguments.
-#[inline(always)]
-pub fn plain_result(ctx: &FExitContext, arguments: usize) -> KernelPtr {
-    if config!(has_func_arg) == 0 {
-        return read_ptr(ctx.as_ptr() as KernelPtr, arguments * size_of::<u64>());
-    }
-    let mut result = 0_u64;
-    // SAFETY: as in `plain_arg`.
-    unsafe { generated::bpf_get_func_ret(ctx.as_ptr(), &raw mut result) };
-    result as KernelPtr
-}
-
 /// Where a kernel structure can be read from.
 pub trait Structure: Copy {
     /// The `T` at this offset; zero where it could not be read.
@@ -67,6 +38,9 @@ pub trait Structure: Copy {
 
     /// The structure that the pointer at this offset points to.
     fn follow(self, offset: usize) -> Self;
+
+    /// Where it lies, as a plain number.
+    fn address(self) -> KernelPtr;
 }
 
 impl Structure for KernelPtr {
@@ -78,6 +52,11 @@ impl Structure for KernelPtr {
     #[inline(always)]
     fn follow(self, offset: usize) -> Self {
         read_ptr(self, offset)
+    }
+
+    #[inline(always)]
+    fn address(self) -> KernelPtr {
+        self
     }
 }
 
@@ -93,6 +72,12 @@ impl Typed {
     pub const unsafe fn new(pointer: KernelPtr) -> Self {
         Self(pointer)
     }
+
+    /// The pointer, for helpers that ask for one of its type.
+    #[inline(always)]
+    pub const fn pointer(self) -> KernelPtr {
+        self.0
+    }
 }
 
 impl Structure for Typed {
@@ -107,6 +92,33 @@ impl Structure for Typed {
     fn follow(self, offset: usize) -> Self {
         Self(self.read(offset))
     }
+
+    #[inline(always)]
+    fn address(self) -> KernelPtr {
+        plain(self.0)
+    }
+}
+
+/// A pointer whose type the verifier knows, as a plain number. It forbids the arithmetic that an address
+/// as a key needs on the former, and takes a negated pointer, of which no type is left, for the latter.
+#[inline(always)]
+pub fn plain(pointer: KernelPtr) -> KernelPtr {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = pointer as u64;
+        // SAFETY: two operations on one register, which undo each other.
+        unsafe {
+            core::arch::asm!(
+                "{number} = -{number}",
+                "{number} = -{number}",
+                number = inout(reg) number,
+                options(pure, nomem, nostack),
+            );
+        }
+        number as KernelPtr
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    pointer
 }
 
 /// Copies `size` bytes of kernel memory; zeros where they could not be read.
@@ -122,11 +134,16 @@ pub unsafe fn copy(to: *mut u8, size: u32, from: KernelPtr) {
 /// Zeroes 16 bytes in two stores: as an array of bytes they would be a loop.
 ///
 /// # Safety
-/// `to` must be writable.
+/// `to` must be writable, and lie at a multiple of eight bytes.
 #[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "the caller vouches for that")]
 pub unsafe fn zero(to: *mut [u8; 16]) {
-    // SAFETY: the caller vouches for `to`; the machine stores words at any address.
-    unsafe { to.cast::<[u64; 2]>().write_unaligned([0; 2]) }
+    let words = to.cast::<u64>();
+    // SAFETY: the caller vouches for `to`.
+    unsafe {
+        words.write_volatile(0);
+        words.add(1).write_volatile(0);
+    }
 }
 
 /// Adds to a counter that other CPUs, and interrupts on this one, may be adding to.

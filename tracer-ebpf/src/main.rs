@@ -5,6 +5,8 @@
 //! a kprobe program around the same body.
 #![no_std]
 #![no_main]
+// The compiler would gather stores of zeros into calls of `memset`, which on this target is a loop over bytes.
+#![no_builtins]
 #![cfg_attr(
     target_arch = "bpf",
     expect(

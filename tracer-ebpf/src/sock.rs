@@ -1,7 +1,7 @@
 //! What the kernel keeps in a TCP socket, and what is remembered of a connection between its events.
 //! Never decides whether an event is wanted.
 
-use aya_ebpf::{cty::c_void, helpers::generated};
+use aya_ebpf::helpers::generated;
 use tracer_common::{
     EventKind, Role, TcpEvent,
     net::{AF_INET, AF_INET6, state},
@@ -11,7 +11,7 @@ use tracer_common::{
 use crate::{
     config::{config, offset},
     emit, filter,
-    kernel::{KernelPtr, read, zero},
+    kernel::{self, KernelPtr, Structure as _, Typed, read, zero},
     maps::SOCKS,
     process::Actor,
 };
@@ -41,10 +41,8 @@ pub struct SockInfo {
     pub role: u8,
     /// 1 once the descriptor is closed.
     pub descriptor_closed: u8,
-    /// 1 once its socket was replaced by a `TIME_WAIT` one.
-    pub time_wait: u8,
-    /// Explicit padding, zero.
-    pub padding: [u8; 3],
+    /// 1 once its socket was replaced by a `TIME_WAIT` one; so wide that nothing is left over.
+    pub time_wait: u32,
 }
 
 impl SockInfo {
@@ -62,7 +60,6 @@ impl SockInfo {
             role: role as u8,
             descriptor_closed: 0,
             time_wait: 0,
-            padding: [0; 3],
         }
     }
 
@@ -75,63 +72,96 @@ impl SockInfo {
     }
 }
 
-/// How much of a socket is read at once: all members of `struct sock_common` that are wanted lie in
-/// its first bytes on every kernel known.
-const HEAD_WORDS: usize = 12;
+/// A `struct sock`, as it can be read best.
+pub trait Structure: kernel::Structure {
+    /// The same as a `struct tcp_sock`, which it begins; `None` where it speaks another protocol, as
+    /// some of the kernel's functions are shared.
+    fn as_tcp(self) -> Option<Self>;
 
-/// A socket, its head read once: each read of kernel memory is a call, and costs as much as this one.
-pub struct Sock {
-    address: KernelPtr,
-    head: [u64; HEAD_WORDS],
+    /// Its cookie, made now if need be where the kernel has the helper: it must be asked for while the
+    /// socket is whole, so that its `TIME_WAIT` successor inherits it. Only for a socket that is itself an
+    /// argument or the result of the hooked function.
+    fn make_cookie(self) -> u64;
 }
 
-impl Sock {
-    /// Reads a socket as it is now.
+impl Structure for Typed {
     #[inline(always)]
-    pub fn read(address: KernelPtr) -> Self {
-        Self {
-            address,
-            head: read(address, 0),
+    fn as_tcp(self) -> Option<Self> {
+        // SAFETY: the verifier knows the type, and the one of what is returned.
+        unsafe {
+            let tcp = generated::bpf_skc_to_tcp_sock(self.pointer().cast_mut().cast());
+            (!tcp.is_null()).then(|| Self::new(tcp.cast_const().cast()))
         }
     }
 
-    /// A member of `struct sock_common`.
     #[inline(always)]
-    fn common<T: Copy>(&self, offset: usize) -> T {
-        // Known to the verifier, which drops one of the two.
-        if offset + size_of::<T>() <= size_of_val(&self.head) {
-            let head = (&raw const self.head).cast::<u8>();
-            // SAFETY: within the head; members are aligned as the head is.
-            unsafe { head.wrapping_add(offset).cast::<T>().read_volatile() }
+    fn make_cookie(self) -> u64 {
+        if config!(has_socket_cookie) != 0 {
+            // SAFETY: checked by the verifier.
+            unsafe { generated::bpf_get_socket_cookie(self.pointer().cast_mut().cast()) }
         } else {
-            read(self.address, offset)
+            self.read(offset!(sock_cookie))
         }
     }
+}
 
-    /// Its address.
+impl Structure for KernelPtr {
     #[inline(always)]
-    pub const fn address(&self) -> KernelPtr {
-        self.address
+    fn as_tcp(self) -> Option<Self> {
+        let protocol: u16 = read(self, offset!(sock_protocol));
+        (protocol == IPPROTO_TCP).then_some(self)
+    }
+
+    #[inline(always)]
+    fn make_cookie(self) -> u64 {
+        read(self, offset!(sock_cookie))
+    }
+}
+
+/// A socket.
+#[derive(Clone, Copy)]
+pub struct Sock<S> {
+    structure: S,
+    address: KernelPtr,
+}
+
+impl<S: Structure> Sock<S> {
+    /// The socket that this is.
+    #[inline(always)]
+    pub fn new(structure: S) -> Self {
+        Self {
+            structure,
+            address: structure.address(),
+        }
     }
 
     /// Its key in [`crate::maps::SOCKS`].
     #[inline(always)]
     pub fn key(&self) -> u64 {
-        key(self.address)
+        self.address as u64
+    }
+
+    /// Whether it speaks TCP: other protocols share some of the kernel's functions.
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.structure.as_tcp().is_some()
     }
 
     /// Its TCP state.
     #[inline(always)]
     pub fn state(&self) -> u8 {
-        self.common(offset!(sock_state))
+        self.structure.read(offset!(sock_state))
     }
 
     /// The local port in host order. Once the connection is over the kernel gives the port back and
     /// zeroes `skc_num`, but leaves the copy that went into packets.
     #[inline(always)]
     pub fn local_port(&self) -> u16 {
-        match self.common(offset!(sock_num)) {
-            0 => u16::from_be(read(self.address, offset!(inet_sport))),
+        match self.structure.read(offset!(sock_num)) {
+            0 => self
+                .structure
+                .as_tcp()
+                .map_or(0, |tcp| u16::from_be(tcp.read(offset!(inet_sport)))),
             port => port,
         }
     }
@@ -139,7 +169,7 @@ impl Sock {
     /// The remote port in host order.
     #[inline(always)]
     pub fn remote_port(&self) -> u16 {
-        u16::from_be(self.common(offset!(sock_dport)))
+        u16::from_be(self.structure.read(offset!(sock_dport)))
     }
 
     /// Whether a connection of the selected ports and network is or was on it.
@@ -150,85 +180,88 @@ impl Sock {
         of_ports && filter::wants_netns(|| self.netns())
     }
 
+    /// Whether its ports alone tell that nobody follows its connection, which costs less than to look it up.
+    /// One that is closed may have forgotten them.
+    #[inline(always)]
+    pub fn is_of_other_ports(&self, state: u8) -> bool {
+        !filter::is_any_port_wanted()
+            && state != state::CLOSE
+            && !filter::wants_ports(self.local_port(), self.remote_port())
+    }
+
     /// The cookie that it has by now; 0 where nobody has asked for one yet.
     #[inline(always)]
     pub fn existing_cookie(&self) -> u64 {
-        self.common(offset!(sock_cookie))
+        self.structure.read(offset!(sock_cookie))
+    }
+
+    /// As [`Structure::make_cookie`].
+    #[inline(always)]
+    pub fn make_cookie(&self) -> u64 {
+        self.structure.make_cookie()
     }
 
     /// Its network namespace.
     #[inline(always)]
     pub fn netns(&self) -> u32 {
-        let net: u64 = self.common(offset!(sock_net));
-        read(net as KernelPtr, offset!(net_inum))
+        self.structure
+            .follow(offset!(sock_net))
+            .read(offset!(net_inum))
     }
 
-    /// Its cookie, made now if need be where the kernel has the helper: it must be asked for while the
-    /// socket is whole, so that its `TIME_WAIT` successor inherits it.
-    ///
-    /// # Safety
-    /// `typed` must be this socket as the very argument or return value of an fentry or fexit program,
-    /// not null: the verifier accepts no other pointer.
+    /// The error that it holds for its process, as a positive errno.
     #[inline(always)]
-    pub unsafe fn make_cookie(&self, typed: *mut c_void) -> u64 {
-        if config!(has_socket_cookie) != 0 {
-            // SAFETY: vouched for by the caller and checked by the verifier.
-            unsafe { generated::bpf_get_socket_cookie(typed) }
+    pub fn pending_errno(&self) -> i32 {
+        self.structure.read(offset!(sock_err))
+    }
+
+    /// Payload bytes that the peer has acknowledged, and that were received, when the socket goes from
+    /// one state to another (or stays in it).
+    ///
+    /// The kernel's counters also count the SYN and FIN flags, each of which takes one sequence number:
+    /// the SYN for a client's own counter, our FIN once it is acknowledged, the peer's once it came.
+    #[inline(always)]
+    pub fn payload_bytes(&self, role: u8, old_state: u8, new_state: u8) -> (u64, u64) {
+        let Some(tcp) = self.structure.as_tcp() else {
+            return (0, 0);
+        };
+        let acked: u64 = tcp.read(offset!(tcp_bytes_acked));
+        let received: u64 = tcp.read(offset!(tcp_bytes_received));
+        let syn_acked = u64::from(role == Role::Client as u8);
+        // The last acknowledgement takes a socket from LAST_ACK to CLOSE; so does a reset, with an error.
+        let fin_acked = u64::from(match (old_state, new_state) {
+            (state::LAST_ACK, state::CLOSE) => self.pending_errno() == 0,
+            _ => matches!(new_state, state::FIN_WAIT2 | state::TIME_WAIT),
+        });
+        let last_state = if new_state == state::CLOSE {
+            old_state
         } else {
-            self.existing_cookie()
+            new_state
+        };
+        let fin_received = u64::from(matches!(
+            last_state,
+            state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT
+        ));
+        (
+            acked.saturating_sub(syn_acked + fin_acked),
+            received.saturating_sub(fin_received),
+        )
+    }
+
+    /// Stops following whatever connection used this socket's memory before: its end was not seen (a run
+    /// that the kernel skipped), and a new connection must not be taken for it.
+    #[inline(always)]
+    pub fn forget(&self) {
+        let key = self.key();
+        // A look-up takes no lock, and hardly ever finds anything.
+        // SAFETY: the value is not read.
+        if unsafe { SOCKS.get(key) }.is_some() {
+            let _ = SOCKS.remove(key);
         }
     }
 }
 
-/// The key of a socket in [`crate::maps::SOCKS`].
-#[inline(always)]
-pub fn key(sk: KernelPtr) -> u64 {
-    sk as u64
-}
-
-/// Whether the socket speaks TCP: other protocols share some of the kernel's functions.
-#[inline(always)]
-pub fn is_tcp(sk: KernelPtr) -> bool {
-    read::<u16>(sk, offset!(sock_protocol)) == IPPROTO_TCP
-}
-
-/// The error that the socket holds for its process, as a positive errno.
-#[inline(always)]
-pub fn pending_errno(sk: KernelPtr) -> i32 {
-    read(sk, offset!(sock_err))
-}
-
-/// Payload bytes that the peer has acknowledged, and that were received, when the socket goes from
-/// one state to another (or stays in it).
-///
-/// The kernel's counters also count the SYN and FIN flags, each of which takes one sequence number:
-/// the SYN for a client's own counter, our FIN once it is acknowledged, the peer's once it came.
-#[inline(always)]
-pub fn payload_bytes(sk: KernelPtr, role: u8, old_state: u8, new_state: u8) -> (u64, u64) {
-    let acked: u64 = read(sk, offset!(tcp_bytes_acked));
-    let received: u64 = read(sk, offset!(tcp_bytes_received));
-    let syn_acked = u64::from(role == Role::Client as u8);
-    // The last acknowledgement takes a socket from LAST_ACK to CLOSE; so does a reset, with an error.
-    let fin_acked = u64::from(match (old_state, new_state) {
-        (state::LAST_ACK, state::CLOSE) => pending_errno(sk) == 0,
-        _ => matches!(new_state, state::FIN_WAIT2 | state::TIME_WAIT),
-    });
-    let last_state = if new_state == state::CLOSE {
-        old_state
-    } else {
-        new_state
-    };
-    let fin_received = u64::from(matches!(
-        last_state,
-        state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT
-    ));
-    (
-        acked.saturating_sub(syn_acked + fin_acked),
-        received.saturating_sub(fin_received),
-    )
-}
-
-/// Whether [`payload_bytes`] can be told of a socket that nobody has locked: the peer's FIN has come.
+/// Whether [`Sock::payload_bytes`] can be told of a socket that nobody has locked: the peer's FIN has come.
 /// Before, it may come on another CPU meanwhile, and would be counted as payload; the change of state
 /// that follows tells the bytes then.
 #[inline(always)]
@@ -237,18 +270,6 @@ pub fn is_settled(state: u8) -> bool {
         state,
         state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING | state::TIME_WAIT
     )
-}
-
-/// Stops following whatever connection used this socket's memory before: its end was not seen (a run
-/// that the kernel skipped), and a new connection must not be taken for it.
-#[inline(always)]
-pub fn forget(sk: KernelPtr) {
-    let key = key(sk);
-    // A look-up takes no lock, and hardly ever finds anything.
-    // SAFETY: the value is not read.
-    if unsafe { SOCKS.get(key) }.is_some() {
-        let _ = SOCKS.remove(key);
-    }
 }
 
 /// What one event says besides what the socket and the memory of it say.
@@ -269,8 +290,8 @@ pub struct Change {
 /// Streams an event of this connection. The actor is the running task where it acts itself, `None`
 /// where the event was made by an interrupt: then the owner is told.
 #[inline(always)]
-pub fn stream(sock: &Sock, info: &SockInfo, change: Change, actor: Option<Actor>) {
-    let family: u16 = sock.common(offset!(sock_family));
+pub fn stream(sock: &Sock<impl Structure>, info: &SockInfo, change: Change, actor: Option<Actor>) {
+    let family: u16 = sock.structure.read(offset!(sock_family));
     if family != AF_INET && family != AF_INET6 {
         // No socket that was read whole has another: these hooks are TCP's own.
         emit::conclude(change.kind, Outcome::ReadFailed);
@@ -300,8 +321,8 @@ pub fn stream(sock: &Sock, info: &SockInfo, change: Change, actor: Option<Actor>
                 (*event).old_state = change.old_state;
                 (*event).new_state = change.new_state;
                 (*event).errno = change.errno;
-                (*event).role = info.role;
-                (*event).padding = [0; 7];
+                (*event).role = u32::from(info.role);
+                (*event).padding = 0;
                 fill_addresses(event, sock);
             }
         },
@@ -313,7 +334,8 @@ pub fn stream(sock: &Sock, info: &SockInfo, change: Change, actor: Option<Actor>
     clippy::cast_ptr_alignment,
     reason = "the ring buffer aligns records to eight bytes, and both addresses lie at such within them"
 )]
-unsafe fn fill_addresses(event: *mut TcpEvent, sock: &Sock) {
+unsafe fn fill_addresses(event: *mut TcpEvent, sock: &Sock<impl Structure>) {
+    let from = sock.structure;
     // SAFETY: the caller passes a whole event; each store stays within its 16 bytes.
     unsafe {
         let (local, remote) = ((&raw mut (*event).laddr), (&raw mut (*event).raddr));
@@ -324,16 +346,16 @@ unsafe fn fill_addresses(event: *mut TcpEvent, sock: &Sock) {
                     local.cast::<u64>().add(word),
                     remote.cast::<u64>().add(word),
                 );
-                (halves.0).write(sock.common(offset!(sock_v6_rcv_saddr) + at));
-                (halves.1).write(sock.common(offset!(sock_v6_daddr) + at));
+                (halves.0).write(from.read(offset!(sock_v6_rcv_saddr) + at));
+                (halves.1).write(from.read(offset!(sock_v6_daddr) + at));
             }
         } else {
             zero(local);
             zero(remote);
             local
                 .cast::<u32>()
-                .write(sock.common(offset!(sock_rcv_saddr)));
-            remote.cast::<u32>().write(sock.common(offset!(sock_daddr)));
+                .write(from.read(offset!(sock_rcv_saddr)));
+            remote.cast::<u32>().write(from.read(offset!(sock_daddr)));
         }
     }
 }

@@ -105,7 +105,7 @@ fn seeds() -> BTreeMap<&'static str, Vec<u8>> {
         raddr: mapped([10, 0, 0, 7]),
         lport: 2181,
         rport: 45_678,
-        role: Role::Server as u8,
+        role: Role::Server as u32,
         new_state: ESTABLISHED,
         ..sample::tcp(EventKind::TcpAccept)
     };

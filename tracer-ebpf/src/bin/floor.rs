@@ -3,6 +3,8 @@
 //! part of tracer.
 #![no_std]
 #![no_main]
+// As in tracer's own programs: `memset` and `memcpy` are loops over bytes here.
+#![no_builtins]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the program macros hand over their context by value"
@@ -16,7 +18,7 @@ use aya_ebpf::{
     EbpfContext, Global,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     cty::c_void,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, generated},
+    helpers::{bpf_get_current_pid_tgid, generated},
     macros::{fentry, fexit, map},
     maps::RingBuf,
     programs::{FEntryContext, FExitContext},
@@ -46,8 +48,11 @@ const PORTS: u64 = 12;
 struct Who {
     ts_ns: u64,
     pid_tgid: u64,
-    comm: [u8; 16],
+    comm: [u8; COMM_BYTES as usize],
 }
+
+/// Bytes of a thread's name (`TASK_COMM_LEN`, `include/linux/sched.h`).
+const COMM_BYTES: u32 = 16;
 
 #[repr(C)]
 struct Connection {
@@ -104,12 +109,14 @@ fn connection(sock: u64, kind: u32) -> i32 {
     let Some(mut record) = EVENTS.reserve::<Connection>(0) else {
         return 0;
     };
-    record.write(Connection {
-        who: Who::current(),
-        addresses: read(sock + ADDRESSES),
-        ports,
-        kind,
-    });
+    let connection = record.as_mut_ptr();
+    // SAFETY: the record was reserved with this very type.
+    unsafe {
+        Who::write_current(&raw mut (*connection).who);
+        (*connection).addresses = read(sock + ADDRESSES);
+        (*connection).ports = ports;
+        (*connection).kind = kind;
+    }
     record.submit(wakeup_flags(size_of::<Connection>() as u64));
     0
 }
@@ -124,7 +131,7 @@ fn descriptor(name: u64, kind: u64) -> i32 {
     let descriptor = record.as_mut_ptr();
     // SAFETY: the record was reserved with this very type; the helper checks the address itself.
     unsafe {
-        (&raw mut (*descriptor).who).write(Who::current());
+        Who::write_current(&raw mut (*descriptor).who);
         (*descriptor).kind = kind;
         if name != 0 {
             let to = (&raw mut (*descriptor).name).cast();
@@ -136,12 +143,14 @@ fn descriptor(name: u64, kind: u64) -> i32 {
 }
 
 impl Who {
-    fn current() -> Self {
-        Self {
-            // SAFETY: the helper has no precondition.
-            ts_ns: unsafe { generated::bpf_ktime_get_boot_ns() },
-            pid_tgid: bpf_get_current_pid_tgid(),
-            comm: bpf_get_current_comm().unwrap_or_default(),
+    /// # Safety
+    /// `to` must be writable.
+    unsafe fn write_current(to: *mut Self) {
+        // SAFETY: the caller vouches for `to`, and the helpers have no other precondition.
+        unsafe {
+            (*to).ts_ns = generated::bpf_ktime_get_boot_ns();
+            (*to).pid_tgid = bpf_get_current_pid_tgid();
+            generated::bpf_get_current_comm((&raw mut (*to).comm).cast(), COMM_BYTES);
         }
     }
 }

@@ -10,14 +10,14 @@ use aya_ebpf::{
 };
 
 use super::{errno_of_pointer, get_unused_fd_flags::refused};
-use crate::kernel::{KernelPtr, plain_result};
+use crate::kernel::{KernelPtr, plain};
 
 /// `ENFILE`: all files that the host may have are open (`include/uapi/asm-generic/errno-base.h`).
 const ENFILE: i32 = 23;
 
 #[fexit(function = "alloc_file_pseudo")]
 fn alloc_file_pseudo(ctx: FExitContext) -> i32 {
-    made(plain_result(&ctx, 5));
+    made(plain(ctx.arg(5)));
     0
 }
 

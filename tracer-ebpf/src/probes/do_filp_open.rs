@@ -14,7 +14,7 @@ use crate::{
     emit,
     file::{self, Change},
     filter,
-    kernel::{KernelPtr, add, plain_arg, plain_result},
+    kernel::{KernelPtr, add, plain},
     maps::{SCRATCH, ScratchUser},
     path,
     process::{self, Actor},
@@ -36,8 +36,8 @@ const EAGAIN: i32 = 11;
 
 #[fexit(function = "do_filp_open")]
 fn do_filp_open(ctx: FExitContext) -> i32 {
-    if let Some(errno) = errno_of_pointer(plain_result(&ctx, 3)) {
-        open_failed(errno, Some(plain_arg(&ctx, 1)));
+    if let Some(errno) = errno_of_pointer(plain(ctx.arg(3))) {
+        open_failed(errno, Some(plain(ctx.arg(1))));
     }
     0
 }

@@ -8,14 +8,14 @@ use aya_ebpf::{
 };
 
 use super::{errno_of_pointer, filp_close::closed};
-use crate::kernel::{KernelPtr, plain_result};
+use crate::kernel::{KernelPtr, plain};
 
 /// This hook's descriptors are always of the running process's own table.
 const OWN_TABLE: u64 = 1;
 
 #[fexit(function = "file_close_fd")]
 fn file_close_fd(ctx: FExitContext) -> i32 {
-    removed(ctx.arg(0), plain_result(&ctx, 1));
+    removed(ctx.arg(0), plain(ctx.arg(1)));
     0
 }
 

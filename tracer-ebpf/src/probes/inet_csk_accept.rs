@@ -6,7 +6,7 @@
 //! signature; the collector picks by the kernel's own description.
 
 use aya_ebpf::{
-    cty::c_void,
+    EbpfContext,
     macros::{fexit, kretprobe},
     programs::{FExitContext, RetProbeContext},
 };
@@ -16,7 +16,7 @@ use tracer_common::{EventKind, Role, stats::Outcome};
 use super::wanted;
 use crate::{
     emit,
-    kernel::{KernelPtr, add, now_ns, plain_result},
+    kernel::{KernelPtr, Typed, add, now_ns},
     maps::SOCKS,
     process::{self, Actor},
     sock::{self, Change, Sock, SockInfo},
@@ -41,56 +41,41 @@ fn inet_csk_accept_2(ctx: FExitContext) -> i32 {
 fn inet_csk_accept_kprobe(ctx: RetProbeContext) -> u32 {
     let sk: KernelPtr = ctx.ret();
     if !sk.is_null() {
-        let sock = Sock::read(sk);
-        if wanted(KIND, &sock) && accepted(&sock, sock.existing_cookie()) {
-            warn!(
-                &ctx,
-                "the table of connections is full: some are not followed"
-            );
-        }
+        taken(sk, &ctx);
     }
     0
 }
 
 #[inline(always)]
 fn fexit_with_result(ctx: &FExitContext, arguments: usize) {
-    let typed: *mut c_void = ctx.arg(arguments);
-    if typed.is_null() {
-        return;
+    let sk: KernelPtr = ctx.arg(arguments);
+    if !sk.is_null() {
+        // SAFETY: the program's own result, a `struct sock`.
+        taken(unsafe { Typed::new(sk) }, ctx);
     }
-    let sock = Sock::read(plain_result(ctx, arguments));
-    if wanted(KIND, &sock) {
-        // SAFETY: the program's own result value, not null.
-        let cookie = unsafe { sock.make_cookie(typed) };
-        if accepted(&sock, cookie) {
-            warn!(
-                ctx,
-                "the table of connections is full: some are not followed"
-            );
-        }
+}
+
+#[inline(always)]
+fn taken(sk: impl sock::Structure, ctx: &impl EbpfContext) {
+    let sock = Sock::new(sk);
+    if wanted(KIND, &sock) && accepted(&sock) {
+        warn!(
+            ctx,
+            "the table of connections is full: some are not followed"
+        );
     }
 }
 
 /// True where it is worth a warning.
 #[inline(always)]
-fn accepted(sock: &Sock, cookie: u64) -> bool {
+fn accepted(sock: &Sock<impl sock::Structure>) -> bool {
     let actor = Actor::current();
     let Some(counters) = process::counters(actor) else {
         return process::table_full(KIND);
     };
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).accepts }, 1);
-    let start_ns = known_start(sock).unwrap_or(now_ns());
-    let mut info = SockInfo::new(Role::Server, start_ns, sock.local_port()).owned_by(actor);
-    info.cookie = cookie;
     let state = sock.state();
-    if sock::is_settled(state) {
-        (info.tx_bytes, info.rx_bytes) =
-            sock::payload_bytes(sock.address(), info.role, state, state);
-    }
-    if SOCKS.insert(sock.key(), &info, 0).is_err() {
-        return emit::conclude(KIND, Outcome::MapFull);
-    }
     let change = Change {
         kind: KIND,
         old_state: state,
@@ -98,13 +83,38 @@ fn accepted(sock: &Sock, cookie: u64) -> bool {
         errno: 0,
         stack: NOT_ASKED,
     };
+    // What the end of the handshake noted is nobody's yet; any other entry is of a connection whose end
+    // was not seen.
+    if let Some(info) = SOCKS
+        .get_ptr_mut(sock.key())
+        .filter(|info| is_unowned(*info))
+    {
+        // SAFETY: a map value that the verifier knows of. An interrupt may write the other fields at the
+        // same time, as the socket is not locked.
+        let info = unsafe { &mut *info };
+        info.pid = actor.pid;
+        info.tid = actor.tid;
+        info.cookie = sock.make_cookie();
+        if sock::is_settled(state) {
+            (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
+        }
+        sock::stream(sock, info, change, Some(actor));
+        return false;
+    }
+    let mut info = SockInfo::new(Role::Server, now_ns(), sock.local_port()).owned_by(actor);
+    info.cookie = sock.make_cookie();
+    if sock::is_settled(state) {
+        (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
+    }
+    if SOCKS.insert(sock.key(), &info, 0).is_err() {
+        return emit::conclude(KIND, Outcome::MapFull);
+    }
     sock::stream(sock, &info, change, Some(actor));
     false
 }
 
-/// When the peer's handshake ended, where that was seen.
 #[inline(always)]
-fn known_start(sock: &Sock) -> Option<u64> {
-    // SAFETY: an entry is only replaced as a whole.
-    unsafe { SOCKS.get(sock.key()) }.map(|info| info.start_ns)
+fn is_unowned(info: *const SockInfo) -> bool {
+    // SAFETY: a map value that the verifier knows of.
+    unsafe { (*info).role == Role::Server as u8 && (*info).pid == 0 }
 }

@@ -36,12 +36,12 @@ const ERRNO_MAX: i64 = 4095;
 /// Sees a connection that the running process begins on this socket; whether it was selected. One that
 /// was not is accounted for, and takes the place of what used the socket's memory before.
 #[inline(always)]
-fn wanted(kind: EventKind, sock: &Sock) -> bool {
+fn wanted(kind: EventKind, sock: &Sock<impl sock::Structure>) -> bool {
     let wanted = sock.is_wanted() && filter::wants_pid(Actor::current().pid);
     if wanted {
         emit::see(kind);
     } else {
-        sock::forget(sock.address());
+        sock.forget();
         emit::see_filtered(kind);
     }
     wanted

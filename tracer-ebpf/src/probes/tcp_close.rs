@@ -8,12 +8,12 @@ use aya_ebpf::{
 };
 use tracer_common::{
     EventKind, Role,
-    net::state::{CLOSE, ESTABLISHED, LISTEN},
+    net::state::{CLOSE, ESTABLISHED, FIN_WAIT1, LISTEN},
 };
 
 use crate::{
     emit, filter,
-    kernel::{KernelPtr, plain_arg},
+    kernel::{KernelPtr, Typed},
     maps::SOCKS,
     process::Actor,
     sock::{self, Change, Sock, SockInfo},
@@ -24,7 +24,8 @@ const KIND: EventKind = EventKind::TcpClose;
 
 #[fentry(function = "tcp_close")]
 fn tcp_close(ctx: FEntryContext) -> i32 {
-    closing(plain_arg(&ctx, 0));
+    // SAFETY: the program's own argument, a `struct sock`.
+    closing(unsafe { Typed::new(ctx.arg(0)) });
     0
 }
 
@@ -37,26 +38,34 @@ fn tcp_close_kprobe(ctx: ProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn closing(sk: KernelPtr) {
+fn closing(sk: impl sock::Structure) {
     let actor = Actor::current();
-    let sock = Sock::read(sk);
+    let sock = Sock::new(sk);
     let state = sock.state();
+    // What follows within this call is no event of its own: see `inet_sock_set_state`.
+    let new_state = if state == ESTABLISHED {
+        FIN_WAIT1
+    } else {
+        state
+    };
     let change = Change {
         kind: KIND,
         old_state: state,
-        new_state: state,
+        new_state,
         errno: 0,
         stack: NOT_ASKED,
     };
     let key = sock.key();
-    if let Some(info) = SOCKS.get_ptr_mut(key) {
+    if !sock.is_of_other_ports(state)
+        && let Some(info) = SOCKS.get_ptr_mut(key)
+    {
         emit::see(KIND);
         // SAFETY: a map value that the verifier knows of. The socket is not locked yet, so an
         // interrupt may write the entry at the same time: each field is then one or the other's.
         let info = unsafe { &mut *info };
         info.descriptor_closed = 1;
-        if sock::is_settled(state) {
-            (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+        if state == ESTABLISHED || sock::is_settled(state) {
+            (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
         }
         sock::stream(&sock, info, change, Some(actor));
         if state == CLOSE {
@@ -77,7 +86,7 @@ fn closing(sk: KernelPtr) {
     emit::see(KIND);
     let mut info = SockInfo::new(Role::Unknown, 0, sock.local_port());
     info.cookie = sock.existing_cookie();
-    (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, state, state);
+    (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
     sock::stream(&sock, &info, change, Some(actor));
     if state == ESTABLISHED {
         // The change of state that follows would note it as one whose descriptor is open: nobody would

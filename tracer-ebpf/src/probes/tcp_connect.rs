@@ -3,7 +3,6 @@
 
 use aya_ebpf::{
     EbpfContext,
-    cty::c_void,
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
@@ -17,7 +16,7 @@ use tracer_common::{
 use super::wanted;
 use crate::{
     emit,
-    kernel::{add, now_ns, plain_arg},
+    kernel::{KernelPtr, Typed, add, now_ns},
     maps::SOCKS,
     process::{self, Actor},
     sock::{self, Change, Sock, SockInfo},
@@ -28,25 +27,22 @@ const KIND: EventKind = EventKind::TcpConnect;
 
 #[fentry(function = "tcp_connect")]
 fn tcp_connect(ctx: FEntryContext) -> i32 {
-    let sock = Sock::read(plain_arg(&ctx, 0));
-    if wanted(KIND, &sock) {
-        // SAFETY: the program's own argument.
-        let cookie = unsafe { sock.make_cookie(ctx.arg::<*mut c_void>(0)) };
-        if connecting(&sock, cookie, &ctx) {
-            warn!(
-                &ctx,
-                "the table of connections is full: some are not followed"
-            );
-        }
+    // SAFETY: the program's own argument, a `struct sock`.
+    let sock = Sock::new(unsafe { Typed::new(ctx.arg(0)) });
+    if wanted(KIND, &sock) && connecting(&sock, &ctx) {
+        warn!(
+            &ctx,
+            "the table of connections is full: some are not followed"
+        );
     }
     0
 }
 
 #[kprobe(function = "tcp_connect")]
 fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(sock) = ctx.arg(0).map(Sock::read)
+    if let Some(sock) = ctx.arg::<KernelPtr>(0).map(Sock::new)
         && wanted(KIND, &sock)
-        && connecting(&sock, sock.existing_cookie(), &ctx)
+        && connecting(&sock, &ctx)
     {
         warn!(
             &ctx,
@@ -58,7 +54,7 @@ fn tcp_connect_kprobe(ctx: ProbeContext) -> u32 {
 
 /// True where it is worth a warning.
 #[inline(always)]
-fn connecting(sock: &Sock, cookie: u64, ctx: &impl EbpfContext) -> bool {
+fn connecting(sock: &Sock<impl sock::Structure>, ctx: &impl EbpfContext) -> bool {
     let actor = Actor::current();
     let Some(counters) = process::counters(actor) else {
         return process::table_full(KIND);
@@ -66,7 +62,7 @@ fn connecting(sock: &Sock, cookie: u64, ctx: &impl EbpfContext) -> bool {
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).connects }, 1);
     let mut info = SockInfo::new(Role::Client, now_ns(), sock.local_port()).owned_by(actor);
-    info.cookie = cookie;
+    info.cookie = sock.make_cookie();
     if SOCKS.insert(sock.key(), &info, 0).is_err() {
         return emit::conclude(KIND, Outcome::MapFull);
     }

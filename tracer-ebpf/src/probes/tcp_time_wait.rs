@@ -11,7 +11,7 @@ use tracer_common::{EventKind, Role};
 use crate::{
     config::config,
     emit,
-    kernel::{KernelPtr, plain_arg},
+    kernel::{KernelPtr, Typed},
     maps::SOCKS,
     sock::{self, Change, Sock, SockInfo},
     stack::NOT_ASKED,
@@ -22,7 +22,8 @@ const KIND: EventKind = EventKind::TcpTimeWait;
 #[fentry(function = "tcp_time_wait")]
 fn tcp_time_wait(ctx: FEntryContext) -> i32 {
     let state: i32 = ctx.arg(1);
-    entering(plain_arg(&ctx, 0), state as u8);
+    // SAFETY: the program's own argument, a `struct sock`.
+    entering(unsafe { Typed::new(ctx.arg(0)) }, state as u8);
     0
 }
 
@@ -35,8 +36,8 @@ fn tcp_time_wait_kprobe(ctx: ProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn entering(sk: KernelPtr, state: u8) {
-    let sock = Sock::read(sk);
+fn entering(sk: impl sock::Structure, state: u8) {
+    let sock = Sock::new(sk);
     let old_state = sock.state();
     let change = Change {
         kind: KIND,
@@ -45,7 +46,9 @@ fn entering(sk: KernelPtr, state: u8) {
         errno: 0,
         stack: NOT_ASKED,
     };
-    if let Some(info) = SOCKS.get_ptr_mut(sock.key()) {
+    if !sock.is_of_other_ports(old_state)
+        && let Some(info) = SOCKS.get_ptr_mut(sock.key())
+    {
         emit::see(KIND);
         // SAFETY: a map value that the verifier knows of; the socket is locked.
         let info = unsafe { &mut *info };
@@ -53,7 +56,7 @@ fn entering(sk: KernelPtr, state: u8) {
         if info.cookie == 0 {
             info.cookie = sock.existing_cookie();
         }
-        (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old_state, state);
+        (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, old_state, state);
         sock::stream(&sock, info, change, None);
         return;
     }
@@ -64,6 +67,6 @@ fn entering(sk: KernelPtr, state: u8) {
     emit::see(KIND);
     let mut info = SockInfo::new(Role::Unknown, 0, sock.local_port());
     info.cookie = sock.existing_cookie();
-    (info.tx_bytes, info.rx_bytes) = sock::payload_bytes(sk, info.role, old_state, state);
+    (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, old_state, state);
     sock::stream(&sock, &info, change, None);
 }

@@ -11,10 +11,10 @@ use tracer_common::{
 use crate::{
     config::config,
     emit, filter,
-    kernel::{KernelPtr, add, copy, now_ns, plain_arg, read, zero},
+    kernel::{KernelPtr, Typed, add, copy, now_ns, plain, read, zero},
     maps::SOCKS,
     process::{self, Actor},
-    sock::{self, Sock},
+    sock::Sock,
     stack,
 };
 
@@ -26,10 +26,11 @@ fn tcp_v4_connect(ctx: FExitContext) -> i32 {
     const ADDRESS: usize = 4;
     let result: i32 = ctx.arg(3);
     if result < 0 {
-        let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
+        let address = plain(ctx.arg(1));
         connect_failed(
             &ctx,
-            sk,
+            // SAFETY: the program's own argument, a `struct sock`.
+            unsafe { Typed::new(ctx.arg(0)) },
             -result,
             &Target {
                 address,
@@ -56,11 +57,12 @@ pub(super) struct Target {
 
 /// Tells of a connect that failed at once, unless a SYN had left: then the state change tells it.
 #[inline(always)]
-pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, target: &Target) {
+pub(super) fn connect_failed(ctx: &FExitContext, sk: Typed, errno: i32, target: &Target) {
     /// Where every internet socket address keeps its port.
     const PORT: usize = 2;
+    let sock = Sock::new(sk);
     // SAFETY: the value is not read.
-    if unsafe { SOCKS.get(sock::key(sk)) }.is_some() {
+    if unsafe { SOCKS.get(sock.key()) }.is_some() {
         return;
     }
     let actor = Actor::current();
@@ -78,7 +80,6 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
     // SAFETY: a map value that the verifier knows of.
     add(unsafe { &raw mut (*counters).connects }, 1);
     let stack = stack::take(ctx);
-    let sock = Sock::read(sk);
     emit::stream::<TcpEvent>(
         KIND,
         #[inline(always)]
@@ -103,8 +104,8 @@ pub(super) fn connect_failed(ctx: &FExitContext, sk: KernelPtr, errno: i32, targ
                 (*event).old_state = CLOSE;
                 (*event).new_state = CLOSE;
                 (*event).errno = errno;
-                (*event).role = Role::Client as u8;
-                (*event).padding = [0; 7];
+                (*event).role = Role::Client as u32;
+                (*event).padding = 0;
             }
         },
     );

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::fexit, programs::FExitContext};
 use tracer_common::net::AF_INET6;
 
 use super::tcp_v4_connect::{Target, connect_failed};
-use crate::kernel::{plain_arg, read};
+use crate::kernel::{Typed, plain, read};
 
 #[fexit(function = "tcp_v6_connect")]
 fn tcp_v6_connect(ctx: FExitContext) -> i32 {
@@ -18,11 +18,12 @@ fn tcp_v6_connect(ctx: FExitContext) -> i32 {
     if result >= 0 {
         return 0;
     }
-    let (sk, address) = (plain_arg(&ctx, 0), plain_arg(&ctx, 1));
+    let address = plain(ctx.arg(1));
     if read::<[u8; 12]>(address, ADDRESS) != MAPPED {
         connect_failed(
             &ctx,
-            sk,
+            // SAFETY: the program's own argument, a `struct sock`.
+            unsafe { Typed::new(ctx.arg(0)) },
             -result,
             &Target {
                 address,

@@ -191,6 +191,11 @@ impl Connection {
                     // that was already waiting when watching began, so that no event told it.
                     (Phase::Ended { .. }, _) if self.ended.is_none() => Step::Ended,
                     (_, TcpState::CloseWait) => self.end(ts, Side::Remote),
+                    // The close itself took it out of ESTABLISHED. Older traces tell that by an event of
+                    // its own, behind the close.
+                    (_, TcpState::Established) if tcp.new_state != tcp.old_state => {
+                        self.end(ts, Side::Local)
+                    }
                     _ => Step::Nothing,
                 }
             }

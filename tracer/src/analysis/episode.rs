@@ -88,9 +88,9 @@ impl Tries {
         self.children.count
     }
 
-    /// The silence after which it is over: long for tries with a long period.
-    pub(super) fn silence(&self, least: Nanos, periods: u64) -> Nanos {
-        least.max(Nanos(self.periods.median().0.saturating_mul(periods)))
+    /// Whether it is over after such a silence: one of so many periods, but not less than `least`.
+    pub(super) fn is_over_after(&self, silence: Nanos, least: Nanos, periods: u64) -> bool {
+        silence > least && silence.0 > self.periods.median().0.saturating_mul(periods)
     }
 
     fn rate_per_min(&self) -> f64 {

@@ -305,17 +305,20 @@ fn end_episodes(group: &mut Group, scene: &Scene<'_>) {
     let thresholds = scene.thresholds;
     let connections = [&mut group.flapping, &mut group.churn];
     for ongoing in connections.into_iter().flatten() {
-        let silence = ongoing
-            .tries
-            .silence(thresholds.connections_silence, thresholds.silence_periods);
-        ongoing.tries.is_over = scene.now.since(ongoing.last_match) > silence;
+        let silence = scene.now.since(ongoing.last_match);
+        let least = thresholds.connections_silence;
+        ongoing.tries.is_over =
+            ongoing
+                .tries
+                .is_over_after(silence, least, thresholds.silence_periods);
     }
     if let Some(ongoing) = &mut group.failing {
-        let silence = ongoing
-            .tries
-            .silence(thresholds.failing_silence, thresholds.silence_periods);
-        ongoing.tries.is_over =
-            ongoing.has_succeeded || scene.now.since(ongoing.tries.last_seen) > silence;
+        let silence = scene.now.since(ongoing.tries.last_seen);
+        let least = thresholds.failing_silence;
+        ongoing.tries.is_over = ongoing.has_succeeded
+            || ongoing
+                .tries
+                .is_over_after(silence, least, thresholds.silence_periods);
     }
 }
 

@@ -10,47 +10,33 @@ use super::{limits, report::Spread};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples {
     recent: VecDeque<Nanos>,
-    /// The same by size: percentiles are wanted at each tick.
-    sorted: Vec<Nanos>,
     min: Nanos,
     max: Nanos,
 }
 
 impl Samples {
-    /// Adds one span.
+    /// Adds one span. Nothing is put in order here: percentiles are wanted once a tick, however many spans
+    /// come between two.
     pub(super) fn add(&mut self, span: Nanos) {
         if self.recent.is_empty() {
             self.min = span;
         }
         self.min = self.min.min(span);
         self.max = self.max.max(span);
-        let place = self.sorted.partition_point(|known| *known < span);
-        if self.recent.len() >= limits::SPREAD_SAMPLES
-            && let Some(oldest) = self.recent.pop_front()
-            && let Ok(free) = self.sorted.binary_search(&oldest)
-        {
-            // Only what lies between the two moves.
-            let place = if free < place {
-                self.sorted.copy_within(free + 1..place, free);
-                place - 1
-            } else {
-                self.sorted.copy_within(place..free, place + 1);
-                place
-            };
-            if let Some(slot) = self.sorted.get_mut(place) {
-                *slot = span;
-            }
-        } else {
-            self.sorted.insert(place, span);
+        if self.recent.len() >= limits::SPREAD_SAMPLES {
+            self.recent.pop_front();
         }
         self.recent.push_back(span);
     }
 
     /// The distribution; `None` where nothing was added.
     pub(super) fn spread(&self) -> Option<Spread> {
+        let mut spans: Vec<Nanos> = self.recent.iter().copied().collect();
+        let p99 = nearest_rank(&mut spans, 99)?;
+        let p50 = nearest_rank(&mut spans, 50)?;
         Some(Spread {
-            p50: self.nearest_rank(50)?,
-            p99: self.nearest_rank(99)?,
+            p50,
+            p99,
             min: self.min,
             max: self.max,
         })
@@ -58,14 +44,17 @@ impl Samples {
 
     /// The median; zero where nothing was added.
     pub(super) fn median(&self) -> Nanos {
-        self.nearest_rank(50).unwrap_or_default()
+        let mut spans: Vec<Nanos> = self.recent.iter().copied().collect();
+        nearest_rank(&mut spans, 50).unwrap_or_default()
     }
+}
 
-    /// The smallest value that at least `percent` of all do not exceed.
-    fn nearest_rank(&self, percent: usize) -> Option<Nanos> {
-        let rank = (self.sorted.len() * percent).div_ceil(100);
-        self.sorted.get(rank.checked_sub(1)?).copied()
-    }
+/// The smallest span that at least `percent` of all do not exceed.
+fn nearest_rank(spans: &mut [Nanos], percent: usize) -> Option<Nanos> {
+    let rank = (spans.len() * percent).div_ceil(100);
+    let place = rank.checked_sub(1)?;
+    let (_, span, _) = spans.select_nth_unstable(place);
+    Some(*span)
 }
 
 /// Addresses with how often each was met, the first ones by name and all others together.
@@ -153,14 +142,19 @@ mod tests {
     }
 
     #[test]
-    fn samples_stay_in_order() {
+    fn percentiles_are_those_of_the_last_samples() {
         let mut samples = Samples::default();
-        for n in 0..3 * limits::SPREAD_SAMPLES as u64 {
-            samples.add(Nanos(n * 7_919 % 1_009));
+        let all: Vec<_> = (0..3 * limits::SPREAD_SAMPLES as u64)
+            .map(|n| Nanos(n * 7_919 % 1_009))
+            .collect();
+        for span in &all {
+            samples.add(*span);
         }
-        let mut recent: Vec<_> = samples.recent.iter().copied().collect();
-        recent.sort_unstable();
-        assert_eq!(samples.sorted, recent);
+        let mut last = all[2 * limits::SPREAD_SAMPLES..].to_vec();
+        last.sort_unstable();
+        let spread = samples.spread().unwrap();
+        assert_eq!((spread.p50, spread.p99), (last[511], last[1_013]));
+        assert_eq!(samples.median(), last[511]);
     }
 
     #[test]

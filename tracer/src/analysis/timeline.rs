@@ -2,6 +2,7 @@
 //!
 //! The clock ticks at every whole second that is passed, as it does live.
 
+mod connections;
 mod descriptors;
 
 use std::collections::HashMap;
@@ -10,8 +11,8 @@ use tracer_common::{FdKind, FdSource, ProcessCounters, Role};
 
 use crate::model::{
     Comm, Cookie, DescriptorFact, Endpoint, Event, EventBody, FdAction, FdEvent, HostFact, Input,
-    Nanos, Netns, Path, PathForm, Pid, ProcessSeen, Session, SockId, SocketRow, TcpAction,
-    TcpEvent, TcpState, Tid, TimeWaitListing, UserStack,
+    Nanos, Netns, Path, PathForm, Pid, ProcessSeen, Session, SocketRow, TcpState, Tid,
+    TimeWaitListing, UserStack,
 };
 
 use super::{
@@ -127,188 +128,6 @@ impl Timeline {
             stack: self.stack.filter(|_| is_actor),
             body,
         }))
-    }
-
-    fn tcp(
-        &mut self,
-        sock: u64,
-        actor: Option<Who>,
-        action: TcpAction,
-        states: (TcpState, TcpState),
-        errno: i32,
-    ) -> &mut Self {
-        let known = self.socks[&sock];
-        let body = EventBody::Tcp(TcpEvent {
-            action,
-            sock: SockId(sock),
-            cookie: Cookie(if self.has_cookies { known.cookie } else { 0 }),
-            start: known.start,
-            tx_bytes: known.tx,
-            rx_bytes: known.rx,
-            local: known.local,
-            remote: known.remote,
-            netns: NETNS,
-            old_state: states.0,
-            new_state: states.1,
-            errno,
-            role: known.role,
-        });
-        self.socks.get_mut(&sock).unwrap().state = states.1;
-        self.event(actor.or(known.owner), actor.is_some(), body)
-    }
-
-    fn change(&mut self, sock: u64, new: TcpState, errno: i32) -> &mut Self {
-        let old = self.socks[&sock].state;
-        self.tcp(sock, None, TcpAction::State, (old, new), errno)
-    }
-
-    fn socket(&mut self, sock: u64, role: Role, owner: Option<Who>, to: &str) -> Sock {
-        let (port, cookie) = (self.next_port, self.next_cookie);
-        self.next_port = if port == 65_535 { 32_768 } else { port + 1 };
-        self.next_cookie += 1;
-        let remote = endpoint(to);
-        let local = Endpoint { port, ..remote };
-        let made = Sock {
-            owner,
-            cookie,
-            local,
-            remote,
-            role,
-            start: Some(self.now),
-            tx: 0,
-            rx: 0,
-            state: TcpState::Close,
-        };
-        self.socks.insert(sock, made);
-        made
-    }
-
-    /// `connect(2)`: the SYN leaves.
-    pub(super) fn connect(&mut self, by: Who, sock: u64, to: &str) -> &mut Self {
-        self.socket(sock, Role::Client, Some(by), to);
-        let states = (TcpState::Close, TcpState::SynSent);
-        self.tcp(sock, Some(by), TcpAction::Connect, states, 0)
-    }
-
-    /// The handshake is done.
-    pub(super) fn established(&mut self, sock: u64) -> &mut Self {
-        self.change(sock, TcpState::Established, 0)
-    }
-
-    /// The connect fails, now that the SYN is answered or given up.
-    pub(super) fn fails(&mut self, sock: u64, errno: i32) -> &mut Self {
-        self.change(sock, TcpState::Close, errno)
-    }
-
-    /// The connect fails before a SYN leaves.
-    pub(super) fn connect_fails_at_once(
-        &mut self,
-        by: Who,
-        sock: u64,
-        to: &str,
-        errno: i32,
-    ) -> &mut Self {
-        self.socket(sock, Role::Client, Some(by), to);
-        let states = (TcpState::Close, TcpState::Close);
-        self.tcp(sock, Some(by), TcpAction::ConnectFailed, states, errno)
-    }
-
-    /// The peer's handshake is done, and nobody has accepted yet.
-    pub(super) fn handshake(&mut self, sock: u64, on: &str, from: &str) -> &mut Self {
-        self.socket(sock, Role::Server, None, from);
-        let known = self.socks.get_mut(&sock).unwrap();
-        known.local = endpoint(on);
-        known.state = TcpState::Established;
-        self
-    }
-
-    /// `accept(2)` of a connection whose handshake is done, in whatever state it is by now.
-    pub(super) fn accept(&mut self, by: Who, sock: u64) -> &mut Self {
-        let known = self.socks.get_mut(&sock).unwrap();
-        known.owner = Some(by);
-        let state = known.state;
-        self.tcp(sock, Some(by), TcpAction::Accept, (state, state), 0)
-    }
-
-    /// A connection that was there before the trace.
-    pub(super) fn older_connection(&mut self, sock: u64, to: &str) -> &mut Self {
-        self.socket(sock, Role::Unknown, None, to);
-        let known = self.socks.get_mut(&sock).unwrap();
-        known.start = None;
-        known.state = TcpState::Established;
-        self
-    }
-
-    /// From now on the socket's events tell so many bytes.
-    pub(super) fn bytes(&mut self, sock: u64, tx: u64, rx: u64) -> &mut Self {
-        let known = self.socks.get_mut(&sock).unwrap();
-        (known.tx, known.rx) = (tx, rx);
-        self
-    }
-
-    /// This side closes first: its FIN leaves.
-    pub(super) fn fin_sent(&mut self, sock: u64) -> &mut Self {
-        self.change(sock, TcpState::FinWait1, 0)
-    }
-
-    /// The peer closes first: its FIN arrives.
-    pub(super) fn fin_received(&mut self, sock: u64) -> &mut Self {
-        self.change(sock, TcpState::CloseWait, 0)
-    }
-
-    /// The connection is no more: reset, or the end of its closing handshake.
-    pub(super) fn gone(&mut self, sock: u64, errno: i32) -> &mut Self {
-        self.change(sock, TcpState::Close, errno)
-    }
-
-    /// The socket is replaced by a `TIME_WAIT` one.
-    pub(super) fn time_wait(&mut self, sock: u64) -> &mut Self {
-        let states = (self.socks[&sock].state, TcpState::TimeWait);
-        self.tcp(sock, None, TcpAction::TimeWait, states, 0);
-        self.socks.get_mut(&sock).unwrap().state = TcpState::Close;
-        self
-    }
-
-    /// `close(2)` of the last descriptor. A socket that is closed by now has forgotten its port.
-    pub(super) fn close(&mut self, sock: u64) -> &mut Self {
-        let known = self.socks.get_mut(&sock).unwrap();
-        let (state, owner) = (known.state, known.owner);
-        if state == TcpState::Close {
-            known.local.port = 0;
-        }
-        self.tcp(sock, owner, TcpAction::Close, (state, state), 0)
-    }
-
-    /// `close(2)` by a process that nobody saw accepting.
-    pub(super) fn close_by(&mut self, by: Who, sock: u64) -> &mut Self {
-        let known = self.socks.get_mut(&sock).unwrap();
-        known.owner = Some(by);
-        let state = known.state;
-        self.tcp(sock, Some(by), TcpAction::Close, (state, state), 0)
-    }
-
-    /// `close(2)` of the last descriptor by another thread or process than its owner.
-    pub(super) fn closed_by_other(&mut self, by: Who, sock: u64) -> &mut Self {
-        let state = self.socks[&sock].state;
-        self.tcp(sock, Some(by), TcpAction::Close, (state, state), 0)
-    }
-
-    /// A whole connection of a client that closes first, `lifetime_ms` long.
-    pub(super) fn short_connection(
-        &mut self,
-        by: Who,
-        sock: u64,
-        to: &str,
-        lifetime_ms: f64,
-        (tx, rx): (u64, u64),
-    ) -> &mut Self {
-        self.connect(by, sock, to)
-            .established(sock)
-            .after_ms(lifetime_ms)
-            .bytes(sock, tx, rx)
-            .close(sock)
-            .fin_sent(sock)
-            .time_wait(sock)
     }
 
     /// A process is seen for the first time.

@@ -25,7 +25,7 @@ const ELLIPSIS: &str = "…";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// Its kind has no name.
-    UnknownKind(u8),
+    UnknownKind(u32),
     /// It is shorter than its kind, or than the path that it announces.
     Short {
         /// Bytes that it needs.
@@ -56,7 +56,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
     // All of the header or nothing: a shorter record has no kind worth naming.
     let (header, _) = take::<EventHeader>(record)?;
     let number = header.kind;
-    let kind = EventKind::from_number(number).ok_or(DecodeError::UnknownKind(number))?;
+    let kind = named(number, EventKind::from_number).ok_or(DecodeError::UnknownKind(number))?;
     Ok(Event {
         ts: Nanos(header.ts_ns),
         pid: Pid(header.pid),
@@ -78,6 +78,11 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeError> {
             EventKind::Exit => exit(record)?,
         },
     })
+}
+
+/// What has this number, in an enumeration of fewer than 256.
+fn named<T>(number: u32, from_number: impl FnOnce(u8) -> Option<T>) -> Option<T> {
+    u8::try_from(number).ok().and_then(from_number)
 }
 
 /// The structure that a record begins with, and what lies behind it.
@@ -129,7 +134,7 @@ fn tcp(action: TcpAction, record: &[u8]) -> Result<EventBody, DecodeError> {
         old_state: TcpState::from(raw.old_state),
         new_state: TcpState::from(raw.new_state),
         errno: raw.errno,
-        role: Role::from_number(raw.role).ok_or(DecodeError::Field("role"))?,
+        role: named(raw.role, Role::from_number).ok_or(DecodeError::Field("role"))?,
     }))
 }
 

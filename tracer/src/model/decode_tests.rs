@@ -118,7 +118,7 @@ fn every_field_of_a_connection() {
 fn a_beginning_that_was_not_seen() {
     let record = RawTcp {
         start_ns: 0,
-        role: Role::Unknown as u8,
+        role: Role::Unknown as u32,
         errno: 111,
         ..sample::tcp(EventKind::TcpState)
     };
@@ -484,7 +484,7 @@ proptest! {
         kind in prop::sample::select(EventKind::ALL.to_vec()),
         mut record in prop::collection::vec(any::<u8>(), 40..600),
     ) {
-        record[KIND_AT] = kind as u8;
+        record[KIND_AT..KIND_AT + 4].copy_from_slice(&(kind as u32).to_ne_bytes());
         match decode(&record) {
             Ok(event) => assert_within_bounds(&record, &event),
             Err(error) => prop_assert!(!matches!(error, DecodeError::UnknownKind(_))),

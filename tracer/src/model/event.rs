@@ -128,7 +128,8 @@ pub enum TcpAction {
     /// Its socket was replaced by a `TIME_WAIT` one (`new_state` is `TimeWait`), or by one that
     /// still waits for the peer's FIN (`FinWait2`).
     TimeWait,
-    /// The last descriptor of its socket went away.
+    /// The last descriptor of its socket went away; what was ESTABLISHED goes to `FinWait1` by that,
+    /// or, cut off, on to `Close`.
     Close,
 }
 

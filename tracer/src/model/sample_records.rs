@@ -64,8 +64,7 @@ pub(super) fn header(kind: EventKind) -> EventHeader {
         ts_ns: 1_500_000_000,
         pid: 4711,
         tid: 4713,
-        kind: kind as u8,
-        padding: [0; 3],
+        kind: kind as u32,
         stack: 0,
         thread: comm("SendThread"),
     }
@@ -89,8 +88,8 @@ pub(super) fn tcp(kind: EventKind) -> TcpEvent {
         old_state: state::ESTABLISHED,
         new_state: state::FIN_WAIT1,
         errno: 0,
-        role: Role::Client as u8,
-        padding: [0; 7],
+        role: Role::Client as u32,
+        padding: 0,
     }
 }
 

@@ -50,7 +50,6 @@ fn bytes_that_are_known_later_count_too() {
             .established(1)
             .after_ms(2.0)
             .close(1)
-            .fin_sent(1)
             .after_ms(5.0)
             .bytes(1, 900, 0)
             .time_wait(1);

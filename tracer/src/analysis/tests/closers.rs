@@ -43,7 +43,6 @@ fn accepted_in_the_parent_and_closed_in_the_child() {
             .accept(PARENT, sock)
             .after_ms(10.0)
             .closed_by_other(WORKER, sock)
-            .fin_sent(sock)
             .time_wait(sock)
             .after_ms(300.0);
     }
@@ -106,7 +105,6 @@ fn another_thread_of_the_same_process() {
             .established(sock)
             .after_ms(10.0)
             .closed_by_other(OTHER_THREAD, sock)
-            .fin_sent(sock)
             .time_wait(sock)
             .after_ms(300.0);
     }
@@ -163,7 +161,7 @@ fn a_socket_from_before_belongs_to_its_holder_whoever_closes_it() {
     t.older_connection(1, SERVER);
     let fact = held_before(&t, 1, 50);
     t.fact(fact).at(2.0);
-    t.closed_by_other(WORKER, 1).fin_sent(1).time_wait(1);
+    t.closed_by_other(WORKER, 1).time_wait(1);
     assert_eq!(owner_in_time_wait(&mut t, 1), (Some(Pid(50)), None));
 }
 
@@ -173,7 +171,7 @@ fn where_the_holder_itself_closes_its_thread_is_known() {
     t.older_connection(1, SERVER);
     let fact = held_before(&t, 1, 50);
     t.fact(fact).at(2.0);
-    t.closed_by_other(OTHER_THREAD, 1).fin_sent(1).time_wait(1);
+    t.closed_by_other(OTHER_THREAD, 1).time_wait(1);
     assert_eq!(
         owner_in_time_wait(&mut t, 1),
         (Some(Pid(50)), Some(Tid(51)))
@@ -185,7 +183,7 @@ fn a_close_that_overtakes_the_look_at_the_sockets_names_who_closes() {
     let mut t = Timeline::new();
     t.older_connection(1, SERVER);
     let fact = held_before(&t, 1, 50);
-    t.closed_by_other(WORKER, 1).fin_sent(1).time_wait(1);
+    t.closed_by_other(WORKER, 1).time_wait(1);
     // The look-up's answer comes later than the events that it was overtaken by.
     t.after_ms(5.0).fact(fact);
     assert_eq!(
@@ -201,7 +199,7 @@ fn a_socket_made_while_the_sockets_are_looked_at_keeps_its_maker() {
     // Listed with a process that inherited it meanwhile.
     let fact = held_before(&t, 1, 40);
     t.fact(fact).after_ms(10.0);
-    t.close(1).fin_sent(1).time_wait(1);
+    t.close(1).time_wait(1);
     assert_eq!(
         owner_in_time_wait(&mut t, 1),
         (Some(Pid(50)), Some(Tid(50)))

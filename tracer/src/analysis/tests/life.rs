@@ -40,6 +40,47 @@ fn the_descriptors_late_close_neither_lengthens_nor_doubles_it() {
     );
 }
 
+/// The close is all that tells the end: what it does to the socket is no event of its own. Where the peer
+/// never answers, nothing follows either.
+#[test]
+fn the_close_of_an_open_connection_ends_it() {
+    let mut t = Timeline::new();
+    t.connect(CLIENT, 1, SERVER)
+        .established(1)
+        .after_ms(16.0)
+        .bytes(1, 45, 41)
+        .close(1);
+    let row = &t.report().processes[0];
+    assert_eq!((row.connections_ended, row.connections_open), (1, 0));
+    // What comes behind it changes nothing of that.
+    t.after_ms(1.0).time_wait(1);
+    assert_eq!(t.report().processes[0].connections_ended, 1);
+}
+
+/// The same as an older trace tells it, by a close that leaves the state and a change of state behind it.
+#[test]
+fn an_end_that_is_told_behind_the_close_is_the_same() {
+    let told = |close: fn(&mut Timeline, u64)| {
+        let mut t = Timeline::new();
+        for sock in 0..5 {
+            t.connect(CLIENT, sock, SERVER).established(sock);
+            t.after_ms(16.0);
+            close(&mut t, sock);
+            t.after_ms(1.0).time_wait(sock).after_ms(400.0);
+        }
+        t.at(8.0);
+        t.verdict()
+    };
+    let now = told(|t, sock| {
+        t.close(sock);
+    });
+    let before = told(|t, sock| {
+        t.close_told_apart(sock).fin_sent(sock);
+    });
+    assert_eq!(connections(&now).count, 5);
+    assert_eq!(connections(&now), connections(&before));
+}
+
 #[test]
 fn a_gauge_counts_what_is_open() {
     let mut t = Timeline::new();
@@ -47,7 +88,7 @@ fn a_gauge_counts_what_is_open() {
     assert_eq!(t.report().processes[0].connections_open, 0);
     t.established(1).connect(CLIENT, 2, SERVER).established(2);
     assert_eq!(t.report().processes[0].connections_open, 2);
-    t.close(1).fin_sent(1);
+    t.close(1);
     assert_eq!(t.report().processes[0].connections_open, 1);
 }
 

@@ -301,10 +301,6 @@ fn configuration(options: &Options) -> Config {
             is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_task_pt_regs)
                 .unwrap_or(false),
         ),
-        // Nor for these helpers; but this one came with them.
-        has_func_arg: u8::from(
-            is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_loop).unwrap_or(false),
-        ),
         stacks: u8::from(options.stacks),
         ..Config::default()
     };
@@ -433,7 +429,7 @@ fn attach_all(
         match attached {
             Ok((program, attachment)) => {
                 // Tracepoints alone tell that something happened, and never who did it.
-                any |= attachment != Attachment::RawTracepoint;
+                any |= !attachment.is_tracepoint();
                 programs.push(program);
                 state.attached = Some(attachment.name().to_owned());
             }
@@ -476,6 +472,7 @@ fn attach_hook(
                 continue;
             }
             Attachment::Kprobe | Attachment::Kretprobe => method != Method::Fentry,
+            Attachment::BtfTracepoint => method != Method::Kprobe,
             Attachment::RawTracepoint => true,
             _ => *tracing != Tracing::Refused,
         };
@@ -529,6 +526,9 @@ fn load_and_attach(
         Program::KProbe(program) => {
             program.attach(function, 0)?;
         }
+        Program::BtfTracePoint(program) => {
+            program.attach()?;
+        }
         Program::RawTracePoint(program) => {
             program.attach(function)?;
         }
@@ -547,7 +547,12 @@ fn load_program(
         Program::FEntry(program) => program.load(function, &kernel.btf),
         Program::FExit(program) => program.load(function, &kernel.btf),
         Program::KProbe(program) => program.load(),
+        Program::BtfTracePoint(program) => program.load(function, &kernel.btf),
         Program::RawTracePoint(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
+
+#[cfg(test)]
+#[path = "attach_tests.rs"]
+mod tests;

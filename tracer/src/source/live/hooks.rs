@@ -14,6 +14,8 @@ pub enum Attachment {
     Kprobe,
     /// A breakpoint behind the function.
     Kretprobe,
+    /// A tracepoint, with arguments of which the verifier knows the types.
+    BtfTracepoint,
     /// A tracepoint, with its raw arguments.
     RawTracepoint,
 }
@@ -26,11 +28,17 @@ impl Attachment {
             Self::Exit | Self::ExitOfParameters(_) => "fexit",
             Self::Kprobe => "kprobe",
             Self::Kretprobe => "kretprobe",
+            Self::BtfTracepoint => "tp_btf",
             Self::RawTracepoint => "raw_tracepoint",
         }
     }
 
-    /// Whether it is by one of the kernel's tracing programs.
+    /// Whether it is at a tracepoint, not at a function.
+    pub const fn is_tracepoint(self) -> bool {
+        matches!(self, Self::BtfTracepoint | Self::RawTracepoint)
+    }
+
+    /// Whether it is at a function, by one of the kernel's tracing programs.
     pub const fn is_tracing(self) -> bool {
         matches!(self, Self::Entry | Self::Exit | Self::ExitOfParameters(_))
     }
@@ -65,10 +73,9 @@ pub struct Hook {
 impl Hook {
     /// Whether it is a tracepoint, not a function.
     pub fn is_tracepoint(&self) -> bool {
-        let is_one = |attachment| attachment == Attachment::RawTracepoint;
         self.programs
             .iter()
-            .any(|&(_, attachment)| is_one(attachment))
+            .any(|(_, attachment)| attachment.is_tracepoint())
     }
 }
 
@@ -114,7 +121,10 @@ pub const HOOKS: &[Hook] = &[
         subject: Subject::Tcp,
         provides: "when connections are established and end, and which side ends them",
         expected: true,
-        programs: &[("inet_sock_set_state", Attachment::RawTracepoint)],
+        programs: &[
+            ("inet_sock_set_state", Attachment::BtfTracepoint),
+            ("inet_sock_set_state_raw", Attachment::RawTracepoint),
+        ],
     },
     Hook {
         functions: &["inet_csk_accept"],
