@@ -19,8 +19,8 @@ pub enum EventKind {
     TcpState = 3,
     /// The connection's socket was replaced by a `TIME_WAIT` one: [`crate::TcpEvent`].
     TcpTimeWait = 4,
-    /// The last descriptor of a socket went away, which takes one that is ESTABLISHED to `FIN_WAIT1`:
-    /// [`crate::TcpEvent`].
+    /// The last descriptor of a socket went away, which takes one that is ESTABLISHED to `FIN_WAIT1`, and
+    /// one in `CLOSE_WAIT`, whose peer has all data, to `LAST_ACK`: [`crate::TcpEvent`].
     TcpClose = 5,
     /// A process got a new descriptor: [`crate::FdEvent`].
     FdInstall = 6,

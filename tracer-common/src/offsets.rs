@@ -52,6 +52,8 @@ offsets! {
     inet_sport: "inet_sock"."inet_sport",
     tcp_bytes_acked: "tcp_sock"."bytes_acked",
     tcp_bytes_received: "tcp_sock"."bytes_received",
+    tcp_snd_una: "tcp_sock"."snd_una",
+    tcp_write_seq: "tcp_sock"."write_seq",
     net_inum: "net"."ns.inum",
     task_group_leader: "task_struct"."group_leader",
     task_real_parent: "task_struct"."real_parent",

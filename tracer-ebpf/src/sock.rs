@@ -248,6 +248,15 @@ impl<S: Structure> Sock<S> {
         )
     }
 
+    /// Whether the peer has acknowledged all that was written.
+    #[inline(always)]
+    pub fn is_all_acked(&self) -> bool {
+        self.structure.as_tcp().is_some_and(|tcp| {
+            let acked: u32 = tcp.read(offset!(tcp_snd_una));
+            acked == tcp.read(offset!(tcp_write_seq))
+        })
+    }
+
     /// Stops following whatever connection used this socket's memory before: its end was not seen (a run
     /// that the kernel skipped), and a new connection must not be taken for it.
     #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     EventKind, Role,
-    net::state::{CLOSE, ESTABLISHED, FIN_WAIT1, LISTEN},
+    net::state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN},
 };
 
 use crate::{
@@ -42,19 +42,6 @@ fn closing(sk: impl sock::Structure) {
     let actor = Actor::current();
     let sock = Sock::new(sk);
     let state = sock.state();
-    // What follows within this call is no event of its own: see `inet_sock_set_state`.
-    let new_state = if state == ESTABLISHED {
-        FIN_WAIT1
-    } else {
-        state
-    };
-    let change = Change {
-        kind: KIND,
-        old_state: state,
-        new_state,
-        errno: 0,
-        stack: NOT_ASKED,
-    };
     let key = sock.key();
     if !sock.is_of_other_ports(state)
         && let Some(info) = SOCKS.get_ptr_mut(key)
@@ -64,11 +51,14 @@ fn closing(sk: impl sock::Structure) {
         // interrupt may write the entry at the same time: each field is then one or the other's.
         let info = unsafe { &mut *info };
         info.descriptor_closed = 1;
+        // What is told of an open connection could be a byte too much: the peer's FIN, where it comes at
+        // this very moment.
         if state == ESTABLISHED || sock::is_settled(state) {
             (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
         }
+        let change = change(&sock, state);
         sock::stream(&sock, info, change, Some(actor));
-        if state == CLOSE {
+        if state == CLOSE || (state == CLOSE_WAIT && change.new_state == LAST_ACK) {
             let _ = SOCKS.remove(key);
         }
         return;
@@ -87,11 +77,30 @@ fn closing(sk: impl sock::Structure) {
     let mut info = SockInfo::new(Role::Unknown, 0, sock.local_port());
     info.cookie = sock.existing_cookie();
     (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
-    sock::stream(&sock, &info, change, Some(actor));
+    sock::stream(&sock, &info, change(&sock, state), Some(actor));
     if state == ESTABLISHED {
         // The change of state that follows would note it as one whose descriptor is open: nobody would
         // ever take it out again. Without room it is not noted at all.
         info.descriptor_closed = 1;
         let _ = SOCKS.insert(key, &info, 0);
+    }
+}
+
+/// What the close does to a socket in this state.
+#[inline(always)]
+fn change(sock: &Sock<impl sock::Structure>, state: u8) -> Change {
+    let new_state = match state {
+        // What follows within this call is no event of its own: see `inet_sock_set_state`.
+        ESTABLISHED => FIN_WAIT1,
+        // All that follows is the end of the handshake, which nobody needs to hear of.
+        CLOSE_WAIT if sock.is_all_acked() => LAST_ACK,
+        state => state,
+    };
+    Change {
+        kind: KIND,
+        old_state: state,
+        new_state,
+        errno: 0,
+        stack: NOT_ASKED,
     }
 }

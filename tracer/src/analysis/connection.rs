@@ -186,6 +186,9 @@ impl Connection {
             }
             TcpAction::Close => {
                 self.descriptor_closed = Some(ts);
+                // The peer closed first and has all data: nothing more will be told.
+                self.is_final |=
+                    (tcp.old_state, tcp.new_state) == (TcpState::CloseWait, TcpState::LastAck);
                 match (self.phase, tcp.old_state) {
                     // It waited for an owner, and whoever closes it had accepted it: by a call
                     // that was already waiting when watching began, so that no event told it.

@@ -128,8 +128,9 @@ pub enum TcpAction {
     /// Its socket was replaced by a `TIME_WAIT` one (`new_state` is `TimeWait`), or by one that
     /// still waits for the peer's FIN (`FinWait2`).
     TimeWait,
-    /// The last descriptor of its socket went away; what was ESTABLISHED goes to `FinWait1` by that,
-    /// or, cut off, on to `Close`.
+    /// The last descriptor of its socket went away. What was `Established` goes to `FinWait1` by that
+    /// or, cut off, on to `Close`; what was in `CloseWait` and whose peer has all data goes to `LastAck`,
+    /// and no more is told of it.
     Close,
 }
 

@@ -76,8 +76,7 @@ impl Connection {
         let told = &told.with_bytes(self.tx_bytes, self.rx_bytes);
         let closed = match self.ending {
             Ending::Close => {
-                told.event(host, at, TcpAction::Close, Established, Established);
-                told.event(host, at, TcpAction::State, Established, FinWait1);
+                told.event(host, at, TcpAction::Close, Established, FinWait1);
                 let done = at + ROUND_TRIP;
                 told.event(
                     host,
@@ -105,8 +104,7 @@ impl Connection {
             Ending::Peer => {
                 told.event(host, at, TcpAction::State, Established, CloseWait);
                 let closed = at + ROUND_TRIP;
-                told.event(host, closed, TcpAction::Close, CloseWait, CloseWait);
-                told.event(host, closed + ROUND_TRIP, TcpAction::State, LastAck, Close);
+                told.event(host, closed, TcpAction::Close, CloseWait, LastAck);
                 closed
             }
         };

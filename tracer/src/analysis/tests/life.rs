@@ -57,6 +57,25 @@ fn the_close_of_an_open_connection_ends_it() {
     assert_eq!(t.report().processes[0].connections_ended, 1);
 }
 
+/// A server whose peer closes first: where that has all data, the close is the last that is told, and where
+/// something was on its way, it is told when that has come.
+#[test]
+fn the_close_after_the_peers_is_the_last_event_where_all_is_acknowledged() {
+    let server = who(60, 60, "server");
+    let mut t = Timeline::new();
+    for sock in [1, 2] {
+        t.handshake(sock, SERVER, "10.0.0.7:40000")
+            .accept(server, sock)
+            .bytes(sock, 41, 45)
+            .fin_received(sock);
+    }
+    t.close_last(1).close(2);
+    assert_eq!(t.report().processes[0].connections_ended, 2);
+    assert_eq!(t.engine.table_sizes().connections, 1);
+    t.bytes(2, 1_000, 45).gone(2, 0);
+    assert_eq!(t.engine.table_sizes().connections, 0);
+}
+
 /// The same as an older trace tells it, by a close that leaves the state and a change of state behind it.
 #[test]
 fn an_end_that_is_told_behind_the_close_is_the_same() {

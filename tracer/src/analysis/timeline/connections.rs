@@ -155,6 +155,13 @@ impl Timeline {
         (old, if is_open { TcpState::FinWait1 } else { old })
     }
 
+    /// `close(2)` of the last descriptor, after the peer's and when it has all data: nothing more is told.
+    pub(in crate::analysis) fn close_last(&mut self, sock: u64) -> &mut Self {
+        let owner = self.socks[&sock].owner;
+        let states = (TcpState::CloseWait, TcpState::LastAck);
+        self.tcp(sock, owner, TcpAction::Close, states, 0)
+    }
+
     /// `close(2)` of the last descriptor as older traces tell it: what follows at once is told apart.
     pub(in crate::analysis) fn close_told_apart(&mut self, sock: u64) -> &mut Self {
         let Sock { state, owner, .. } = self.socks[&sock];
