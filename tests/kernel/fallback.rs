@@ -120,7 +120,7 @@ fn fentry() -> Result<(), Failed> {
     attached(
         &mut checks,
         &watched.run,
-        &["fentry", "fexit", "raw_tracepoint"],
+        &["fentry", "fexit", "tp_btf", "raw_tracepoint"],
     );
     checks.same("exit code", &watched.run.code, &Some(0));
     checks.end()
