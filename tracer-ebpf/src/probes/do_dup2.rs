@@ -16,7 +16,7 @@ fn do_dup2(ctx: FExitContext) -> i32 {
     if result >= 0 {
         let file = ctx.arg(1);
         // SAFETY: the program's own argument, a `struct file`.
-        installed(ctx.arg(2), file, unsafe { Typed::new(file) }, &ctx);
+        installed(ctx.arg(2), None, unsafe { Typed::new(file) }, &ctx);
     }
     0
 }
@@ -25,7 +25,7 @@ fn do_dup2(ctx: FExitContext) -> i32 {
 fn do_dup2_kprobe(ctx: ProbeContext) -> u32 {
     // Its result is not known yet; it fails only in a race with an open of the same number.
     if let (Some(file), Some(fd)) = (ctx.arg::<KernelPtr>(1), ctx.arg::<u32>(2)) {
-        installed(fd, file, file, &ctx);
+        installed(fd, None, file, &ctx);
     }
     0
 }

@@ -27,7 +27,7 @@ const KIND: EventKind = EventKind::FdInstall;
 fn fd_install(ctx: FEntryContext) -> i32 {
     let file = ctx.arg(1);
     // SAFETY: the program's own argument, a `struct file`.
-    if installed(ctx.arg(0), file, unsafe { Typed::new(file) }, &ctx) {
+    if installed(ctx.arg(0), Some(file), unsafe { Typed::new(file) }, &ctx) {
         warn!(&ctx, "the table of processes is full: some are not counted");
     }
     0
@@ -36,7 +36,7 @@ fn fd_install(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "fd_install")]
 fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg::<KernelPtr>(1))
-        && installed(fd, file, file, &ctx)
+        && installed(fd, Some(file), file, &ctx)
     {
         warn!(&ctx, "the table of processes is full: some are not counted");
     }
@@ -44,11 +44,12 @@ fn fd_install_kprobe(ctx: ProbeContext) -> u32 {
 }
 
 /// Counts and, as far as that is wanted, tells of a new descriptor. `structure` is the file as it can
-/// be read best. True where it is worth a warning.
+/// be read best, `opened` where its path is found; `None` at a hook that no open comes to, which spares
+/// the verifier the way along it. True where it is worth a warning.
 #[inline(always)]
 pub(super) fn installed(
     fd: u32,
-    file: KernelPtr,
+    opened: Option<KernelPtr>,
     structure: impl Structure,
     ctx: &impl EbpfContext,
 ) -> bool {
@@ -76,7 +77,7 @@ pub(super) fn installed(
         errno: 0,
         stack: stack::NOT_ASKED,
     };
-    if matches!(source, FdSource::Open) {
+    if let (FdSource::Open, Some(file)) = (source, opened) {
         if filter::is_selected(actor.pid) || process::within_budget(counters) {
             change.stack = stack::take(ctx);
             stream_with_path(change, actor, counters, file);

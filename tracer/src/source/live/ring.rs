@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// The longest time between two looks into a ring that stays empty; each look that finds nothing doubles
 /// it. Events that come then are not much, and a verdict is still told within a second.
-const POLL_QUIET: Duration = Duration::from_millis(200);
+const POLL_QUIET: Duration = Duration::from_millis(400);
 
 /// Batches that may wait for the engine. Beyond that the loop waits too, and the ring buffer fills
 /// up in the kernel, where each event that finds no room is counted.
