@@ -135,13 +135,9 @@ fn all(programs: &Programs, count: u32, only: Option<&str>) -> Result<()> {
             if watcher.subject != subject || !is_asked_for {
                 continue;
             }
-            let Some(running) = watcher.start()? else {
-                println!("{}", json!({ "watcher": watcher.name, "absent": true }));
-                continue;
-            };
-            let taken = workload.run(subject, count)?;
-            running.end()?;
-            print(&watcher.name, subject, taken, taken - alone);
+            if let Some(taken) = watcher.watch(|| workload.run(subject, count))? {
+                print(&watcher.name, subject, taken, taken - alone);
+            }
         }
     }
     Ok(())

@@ -102,12 +102,10 @@ fn measure(
     let storm = if entry.lines.is_none() { STORM } else { lasts };
     let paced = SHARES.map(|share| (lasts, Some(share)));
     for (lasts, share) in paced.into_iter().chain([(storm, None)]) {
-        let Some(running) = watcher.start()? else {
-            println!("{}", json!({ "watcher": entry.name, "absent": true }));
+        let work = || workload.run_for(entry.subject, lasts, share.map(|share| share * most));
+        let Some(done) = watcher.watch(work)? else {
             break;
         };
-        let done = workload.run_for(entry.subject, lasts, share.map(|share| share * most))?;
-        running.end()?;
         let said = watcher::said();
         let mut told = match entry.lines {
             None => missed_by_tracer(&said, entry.subject, done.count)?,

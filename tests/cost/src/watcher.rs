@@ -16,6 +16,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::json;
 
 use crate::{ready, workload::PORT};
 
@@ -198,8 +199,21 @@ impl Watcher {
         self.name.starts_with("tracer")
     }
 
-    /// Starts it, and returns when it watches; `None` where it is not installed or does not run here.
-    pub fn start(&self) -> Result<Option<Running>> {
+    /// Has it watch some work; `None`, and a line that says so, where it is not installed or does not run
+    /// here until the work is done.
+    pub fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        if let Some(child) = self.start()? {
+            let done = work()?;
+            if self.end(child)? {
+                return Ok(Some(done));
+            }
+        }
+        println!("{}", json!({ "watcher": self.name, "absent": true }));
+        Ok(None)
+    }
+
+    /// Starts it, and returns when it watches.
+    fn start(&self) -> Result<Option<Child>> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         // As a reader that keeps up: what is printed costs its printing, not its showing.
@@ -216,18 +230,40 @@ impl Watcher {
         let Some(mut child) = child else {
             return Ok(None);
         };
-        if let Some(status) = child.try_wait()? {
-            let ended = format!("{} ended by itself, {status}: {}", self.name, said());
-            ensure!(!self.is_tracer(), "{ended}");
-            eprintln!("{ended}");
+        if self.has_ended(&mut child)? {
             return Ok(None);
         }
-        let running = Running { child };
         if self.name == STOPPED {
-            running.signal(Signal::SIGSTOP)?;
+            signal(&child, Signal::SIGSTOP)?;
         }
-        Ok(Some(running))
+        Ok(Some(child))
     }
+
+    /// Ends it as Ctrl-C does. False where it has ended before: then it has not watched all of it.
+    fn end(&self, mut child: Child) -> Result<bool> {
+        if self.has_ended(&mut child)? {
+            return Ok(false);
+        }
+        signal(&child, Signal::SIGINT)?;
+        signal(&child, Signal::SIGCONT)?;
+        child.wait()?;
+        Ok(true)
+    }
+
+    /// Whether it has ended by itself, which is said; tracer must not.
+    fn has_ended(&self, child: &mut Child) -> Result<bool> {
+        let Some(status) = child.try_wait()? else {
+            return Ok(false);
+        };
+        let ended = format!("{} ended by itself, {status}: {}", self.name, said());
+        ensure!(!self.is_tracer(), "{ended}");
+        eprintln!("{ended}");
+        Ok(true)
+    }
+}
+
+fn signal(child: &Child, signal: Signal) -> Result<()> {
+    Ok(kill(Pid::from_raw(child.id().cast_signed()), signal)?)
 }
 
 /// Lets peers find their own files below their root, and the kernel's beside them.
@@ -252,25 +288,4 @@ pub fn prepare_peers(programs: &Programs) -> Result<()> {
 /// What a watcher has printed.
 pub fn said() -> String {
     fs::read_to_string(OUTPUT).unwrap_or_default()
-}
-
-/// A watcher that watches.
-pub struct Running {
-    child: Child,
-}
-
-impl Running {
-    /// Ends it as Ctrl-C does. Fails where it has ended before: then it has not watched all of it.
-    pub fn end(mut self) -> Result<()> {
-        let ended = self.child.try_wait()?;
-        ensure!(ended.is_none(), "it ended too soon: {}", said());
-        self.signal(Signal::SIGINT)?;
-        self.signal(Signal::SIGCONT)?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
-    }
 }
