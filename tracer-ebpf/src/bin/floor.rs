@@ -11,7 +11,7 @@
 )]
 #![expect(
     clippy::cast_possible_truncation,
-    reason = "a pid is the upper half of what the helper gives"
+    reason = "a pid is the upper half of what the helper gives, and a thread's name is short"
 )]
 
 use aya_ebpf::{
@@ -23,6 +23,7 @@ use aya_ebpf::{
     maps::RingBuf,
     programs::{FEntryContext, FExitContext},
 };
+use tracer_common::COMM_BYTES;
 
 /// The kernel lends its tracing helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
@@ -48,11 +49,8 @@ const PORTS: u64 = 12;
 struct Who {
     ts_ns: u64,
     pid_tgid: u64,
-    comm: [u8; COMM_BYTES as usize],
+    comm: [u8; COMM_BYTES],
 }
-
-/// Bytes of a thread's name (`TASK_COMM_LEN`, `include/linux/sched.h`).
-const COMM_BYTES: u32 = 16;
 
 #[repr(C)]
 struct Connection {
@@ -150,7 +148,7 @@ impl Who {
         unsafe {
             (*to).ts_ns = generated::bpf_ktime_get_boot_ns();
             (*to).pid_tgid = bpf_get_current_pid_tgid();
-            generated::bpf_get_current_comm((&raw mut (*to).comm).cast(), COMM_BYTES);
+            generated::bpf_get_current_comm((&raw mut (*to).comm).cast(), COMM_BYTES as u32);
         }
     }
 }

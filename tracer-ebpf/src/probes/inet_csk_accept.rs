@@ -83,34 +83,34 @@ fn accepted(sock: &Sock<impl sock::Structure>) -> bool {
         errno: 0,
         stack: NOT_ASKED,
     };
-    // What the end of the handshake noted is nobody's yet; any other entry is of a connection whose end
-    // was not seen.
-    if let Some(info) = SOCKS
-        .get_ptr_mut(sock.key())
-        .filter(|info| is_unowned(*info))
-    {
-        // SAFETY: a map value that the verifier knows of. An interrupt may write the other fields at the
-        // same time, as the socket is not locked.
-        let info = unsafe { &mut *info };
-        info.pid = actor.pid;
-        info.tid = actor.tid;
-        info.cookie = sock.make_cookie();
-        if sock::is_settled(state) {
-            (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
-        }
-        sock::stream(sock, info, change, Some(actor));
-        return false;
-    }
-    let mut info = SockInfo::new(Role::Server, now_ns(), sock.local_port()).owned_by(actor);
+    let Some(info) = noted(sock) else {
+        return emit::conclude(KIND, Outcome::MapFull);
+    };
+    // SAFETY: a map value that the verifier knows of. An interrupt may write the other fields at the
+    // same time, as the socket is not locked.
+    let info = unsafe { &mut *info };
+    info.pid = actor.pid;
+    info.tid = actor.tid;
     info.cookie = sock.make_cookie();
     if sock::is_settled(state) {
         (info.tx_bytes, info.rx_bytes) = sock.payload_bytes(info.role, state, state);
     }
-    if SOCKS.insert(sock.key(), &info, 0).is_err() {
-        return emit::conclude(KIND, Outcome::MapFull);
-    }
-    sock::stream(sock, &info, change, Some(actor));
+    sock::stream(sock, info, change, Some(actor));
     false
+}
+
+/// What the end of the handshake noted of the connection, noted now where that was not seen; `None` where
+/// there is no room. What was noted is nobody's yet: any other entry is of a connection whose end was not
+/// seen, and gives way.
+#[inline(always)]
+fn noted(sock: &Sock<impl sock::Structure>) -> Option<*mut SockInfo> {
+    let key = sock.key();
+    if let Some(info) = SOCKS.get_ptr_mut(key).filter(|info| is_unowned(*info)) {
+        return Some(info);
+    }
+    let info = SockInfo::new(Role::Server, now_ns(), sock.local_port());
+    SOCKS.insert(key, &info, 0).ok()?;
+    SOCKS.get_ptr_mut(key)
 }
 
 #[inline(always)]
