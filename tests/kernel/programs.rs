@@ -83,6 +83,7 @@ struct Running {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     followers: Vec<JoinHandle<()>>,
+    log: Log,
 }
 
 impl Running {
@@ -112,6 +113,7 @@ impl Running {
             child,
             lines,
             followers,
+            log: log.clone(),
         })
     }
 
@@ -134,7 +136,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // One that ended by itself, and not well, is often why a test fails.
+        if let Ok(Some(status)) = self.child.try_wait()
+            && !status.success()
+        {
+            self.log.line(&self.name, &format!("ended with {status}"));
+        }
+        // It may have ended by now.
         let _ = self.child.kill();
         let _ = self.child.wait();
         // The next program inherits, and at its exec closes, what is still open here.
@@ -256,7 +264,6 @@ pub fn run_workload(log: &Log, words: &str) -> Result<(u32, Value)> {
 /// tracer while it watches.
 pub struct Tracer {
     running: Running,
-    log: Log,
     lines: Vec<String>,
 }
 
@@ -314,7 +321,6 @@ impl Tracer {
         let running = Running::start(&mut command, "tracer", log)?;
         Ok(Self {
             running,
-            log: log.clone(),
             lines: Vec::new(),
         })
     }
@@ -356,6 +362,6 @@ impl Tracer {
             self.lines.push(line);
         }
         let code = self.running.child.wait()?.code();
-        Ok(Run::new(self.lines, code, self.log))
+        Ok(Run::new(self.lines, code, self.running.log.clone()))
     }
 }

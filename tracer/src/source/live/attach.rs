@@ -34,7 +34,8 @@ use crate::model::{HookState, Pid, Selection};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
 
 /// User stacks that the kernel half keeps at most, a power of two: each takes a kilobyte. They are found
-/// by a hash alone, so of a thousand different ones every ninth or so already finds its place taken.
+/// by a hash alone, so after a thousand different ones every eighth or so already finds its place taken,
+/// and one in five hundred all the three that it may have.
 const STACKS: u32 = 8_192;
 
 /// Which attach methods may be used.
