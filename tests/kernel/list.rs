@@ -1,21 +1,19 @@
 //! The shape of a test, and how its expectations are told; never what they are.
 
-use std::{
-    fmt::{Debug, Display},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::fmt::{Debug, Display};
 
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::run::{Run, make_anew};
+use crate::{
+    resets,
+    run::{Run, blame_kernel, is_kernel_to_blame, make_anew},
+};
 
-/// How often a test is tried whose run the kernel skipped hooks of. A kernel that preempts skips them
-/// by chance, the more the slower the machine is; tracer counts them, and can do nothing about it.
+/// How often a test is tried whose run the kernel itself has spoiled: it skipped hooks, or reset a
+/// connection. A kernel does both by chance, the more the slower the machine is. tracer counts the former,
+/// and can do nothing about either.
 const TRIES: u32 = 5;
-
-/// Whether something was not met in a run whose hooks the kernel skipped.
-static MISSED_BY_SKIPPING: AtomicBool = AtomicBool::new(false);
 
 /// A test.
 pub struct Test {
@@ -38,11 +36,13 @@ impl Test {
     }
 }
 
-/// Runs a test; where it fails and the kernel had skipped hooks, once more in runs made anew.
+/// Runs a test; where it fails and the kernel is to blame, once more in runs made anew.
 pub fn try_again(check: fn() -> Result<(), Failed>) -> Result<(), Failed> {
     for _ in 1..TRIES {
+        let resets = resets::count()?;
         let result = check();
-        if result.is_ok() || !MISSED_BY_SKIPPING.swap(false, Ordering::Relaxed) {
+        let is_to_blame = is_kernel_to_blame() || resets::count()? > resets;
+        if result.is_ok() || !is_to_blame {
             return result;
         }
         make_anew();
@@ -154,7 +154,7 @@ impl<'a> Checks<'a> {
             return Ok(());
         }
         if self.run.skipped_hooks() {
-            MISSED_BY_SKIPPING.store(true, Ordering::Relaxed);
+            blame_kernel();
         }
         let unmet = self.unmet.join("\n");
         Err(format!("{unmet}\n\nAll that was printed:\n{}", self.run.log).into())

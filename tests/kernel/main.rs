@@ -24,6 +24,7 @@ mod overflow;
 mod pressure;
 mod programs;
 mod recordings;
+mod resets;
 mod rights;
 mod run;
 mod serve;

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -13,7 +13,7 @@ use anyhow::Result;
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::programs::Log;
+use crate::{programs::Log, resets};
 
 /// One run of tracer that has ended.
 pub struct Run {
@@ -124,6 +124,19 @@ impl Run {
 /// Counts up where the runs made so far are to be made anew.
 static ROUND: AtomicU32 = AtomicU32::new(0);
 
+/// Whether the test that runs looked at something that the kernel has spoiled.
+static KERNEL_IS_TO_BLAME: AtomicBool = AtomicBool::new(false);
+
+/// Says that the test that runs fails, or may fail, by a fault of the kernel.
+pub fn blame_kernel() {
+    KERNEL_IS_TO_BLAME.store(true, Ordering::Relaxed);
+}
+
+/// Whether that was said since it was last asked.
+pub fn is_kernel_to_blame() -> bool {
+    KERNEL_IS_TO_BLAME.swap(false, Ordering::Relaxed)
+}
+
 /// Has each [`Shared`] run made anew when it is next asked for.
 pub fn make_anew() {
     ROUND.fetch_add(1, Ordering::Relaxed);
@@ -131,31 +144,51 @@ pub fn make_anew() {
 
 /// A run with what its tests must know besides, made when the first of them asks for it.
 pub struct Shared<T: 'static> {
-    /// The last that was made, and in which round. One that was made anew is never freed: tests may
-    /// still look at it, and there are few.
-    made: Mutex<Option<(u32, &'static Result<T, String>)>>,
+    last: Mutex<Option<Made<T>>>,
     make: fn(&Log) -> Result<T>,
+}
+
+/// A run that was made. One that was made anew is never freed: tests may still look at it, and there are
+/// few.
+struct Made<T: 'static> {
+    round: u32,
+    run: &'static Result<T, String>,
+    /// Whether the kernel reset connections meanwhile.
+    has_resets: bool,
 }
 
 impl<T> Shared<T> {
     pub const fn new(make: fn(&Log) -> Result<T>) -> Self {
         Self {
-            made: Mutex::new(None),
+            last: Mutex::new(None),
             make,
         }
     }
 
     pub fn get(&self) -> Result<&'static T, Failed> {
         let round = ROUND.load(Ordering::Relaxed);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = made.filter(|(of, _)| *of == round).map(|(_, run)| run);
-        let run = last.unwrap_or_else(|| {
-            let log = Log::default();
-            let run = (self.make)(&log)
-                .map_err(|error| format!("{error:#}\n\nAll that was printed:\n{}", log.text()));
-            Box::leak(Box::new(run))
-        });
-        *made = Some((round, run));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = match last.take() {
+            Some(made) if made.round == round => made,
+            _ => self.make(round)?,
+        };
+        if made.has_resets {
+            blame_kernel();
+        }
+        let run = made.run;
+        *last = Some(made);
         run.as_ref().map_err(Failed::from)
+    }
+
+    fn make(&self, round: u32) -> Result<Made<T>> {
+        let resets = resets::count()?;
+        let log = Log::default();
+        let run = (self.make)(&log)
+            .map_err(|error| format!("{error:#}\n\nAll that was printed:\n{}", log.text()));
+        Ok(Made {
+            round,
+            run: Box::leak(Box::new(run)),
+            has_resets: resets::count()? > resets,
+        })
     }
 }
