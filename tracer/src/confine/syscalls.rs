@@ -169,6 +169,18 @@ pub(super) fn refuse(may_write: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses this thread to open any file by its name.
+pub(super) fn refuse_to_open() -> Result<(), String> {
+    let opens = [
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open,
+    ];
+    let filter = compile(always(&[&opens]), libc::EPERM.unsigned_abs())?;
+    apply_filter(&filter).map_err(|error| error.to_string())
+}
+
 /// The programs for the kernel, or why there are none.
 type Filters = Result<[BpfProgram; 2], String>;
 

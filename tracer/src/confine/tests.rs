@@ -34,6 +34,14 @@ fn refused<T>(result: io::Result<T>) -> bool {
 }
 
 #[test]
+fn a_thread_that_opens_no_file_leaves_others_alone() {
+    let read = || fs::read("/proc/self/status");
+    let refused_there = refused(where_no_file_opens(read));
+    assert!(refused_there || !has_seccomp());
+    read().unwrap();
+}
+
+#[test]
 fn no_capability_is_left() {
     let none = CapabilitySet::empty();
     let held = confined(Duty::Plain, || capabilities(None).unwrap());

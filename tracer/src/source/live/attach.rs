@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
@@ -11,9 +11,8 @@ use std::{
     },
 };
 
-use anyhow::Context as _;
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
+    Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, MapError},
     programs::{
         Program, ProgramError, ProgramFd, ProgramType, RawTracePoint, RawTracePointRunOptions,
@@ -26,7 +25,7 @@ use tracer_common::{Collector, Config, config::FEW_PORTS};
 
 use super::{
     hooks::{Attachment, HOOKS, Hook, Subject},
-    offsets::{KernelTypes, VMLINUX_BTF},
+    kernel::{self, Kernel},
 };
 use crate::model::{HookState, Pid, Selection};
 
@@ -200,47 +199,12 @@ enum Unattached {
     Refused(String),
 }
 
-/// What the kernel offers, found by trying.
-struct Kernel {
-    types: KernelTypes,
-    btf: Btf,
-}
-
-impl Kernel {
-    /// Reads the kernel's BTF, once for both.
-    fn read() -> Result<Self, AttachError> {
-        let bytes = fs::read(VMLINUX_BTF)
-            .with_context(|| format!("cannot read {VMLINUX_BTF}"))
-            .map_err(AttachError::Types)?;
-        let types = KernelTypes::find(&bytes).map_err(AttachError::Types)?;
-        let btf = Btf::parse(&bytes, Endianness::default())
-            .map_err(|error| AttachError::Load(error.into()))?;
-        Ok(Self { types, btf })
-    }
-
-    /// The name under which this kernel has a hook; its oldest where it has none.
-    fn name_of(&self, hook: &Hook) -> &'static str {
-        let known = hook
-            .functions
-            .iter()
-            .find(|name| self.types.parameters(name).is_some());
-        known
-            .or(hook.functions.first())
-            .copied()
-            .unwrap_or_default()
-    }
-}
-
 /// Loads the object and attaches all hooks that the selection needs.
 pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     allow_locked_memory();
-    // Made first, as it reads all types of the kernel for itself: that memory serves again for ours.
-    let mut loader = EbpfLoader::new();
-    loader.btf(None);
-    let kernel = Kernel::read()?;
-
+    let kernel = Kernel::read().map_err(AttachError::Types)?;
+    let mut loader = kernel::loader();
     loader
-        .btf(Some(&kernel.btf))
         .override_global("OFFSETS", &kernel.types.offsets, true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 });

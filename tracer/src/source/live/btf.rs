@@ -1,9 +1,9 @@
-//! Reads of BTF only what is asked for: members of some structures and parameters of some functions;
-//! never trusts a byte, and never keeps a type as a value of its own.
+//! Reads of BTF only what is asked for: members of some structures, parameters of some functions, and
+//! the ids of these and of tracepoints; never trusts a byte, and never keeps a type as a value of its own.
 //!
 //! The format is told in `Documentation/bpf/btf.rst`. A kernel has some hundred thousand types, of
 //! which some dozens are needed: a reader that makes values of all of them takes seconds under
-//! emulation, and tens of megabytes for good.
+//! emulation, and tens of megabytes.
 
 use std::{collections::HashMap, ffi::CStr};
 
@@ -12,6 +12,13 @@ use rustc_hash::FxHashMap;
 
 /// What BTF in this machine's byte order begins with.
 const MAGIC: u16 = 0xEB9F;
+
+/// Its version, and the bytes of its head (`struct btf_header`).
+const VERSION: u8 = 1;
+const HEAD_BYTES: u32 = 24;
+
+/// What the name of a tracepoint's type begins with (`include/trace/bpf_probe.h`).
+const TRACEPOINT: &[u8] = b"btf_trace_";
 
 /// Bytes of `struct btf_type`, and of one member of a structure (`struct btf_member`).
 const TYPE_BYTES: usize = 12;
@@ -52,6 +59,19 @@ mod kind {
 pub(super) enum Wanted {
     Structure,
     Function,
+    Tracepoint,
+}
+
+impl Wanted {
+    /// What a type of this kind and name may be asked for as, and by which name.
+    fn of(kind: u32, name: &[u8]) -> Option<(Self, &[u8])> {
+        match kind {
+            kind::STRUCT => Some((Self::Structure, name)),
+            kind::FUNC => Some((Self::Function, name)),
+            kind::TYPEDEF => Some((Self::Tracepoint, name.strip_prefix(TRACEPOINT)?)),
+            _ => None,
+        }
+    }
 }
 
 /// A type's head.
@@ -109,13 +129,9 @@ impl<'a> Types<'a> {
         while at < end {
             types.starts.push(u32::try_from(at)?);
             let head = types.head(at)?;
-            let what = match head.kind {
-                kind::STRUCT => Some(Wanted::Structure),
-                kind::FUNC => Some(Wanted::Function),
-                _ => None,
-            };
-            if let Some(what) = what
-                && let Some(name) = wanted.get(&(what, types.string(head.name)))
+            if matches!(head.kind, kind::STRUCT | kind::FUNC | kind::TYPEDEF)
+                && let Some(key @ (what, _)) = Wanted::of(head.kind, types.string(head.name))
+                && let Some(name) = wanted.get(&key)
             {
                 // The first of a name, as libbpf takes it.
                 let id = u32::try_from(types.starts.len())?;
@@ -150,6 +166,37 @@ impl<'a> Types<'a> {
         let id = *self.ids.get(&(Wanted::Function, function))?;
         let prototype = self.get(self.get(id).ok()?.size_or_id).ok()?;
         (prototype.kind == kind::FUNC_PROTO).then_some(prototype.count)
+    }
+
+    /// BTF in which the functions and tracepoints that were asked for have the ids that they have here. All
+    /// other types are the smallest that there is, and behind the last one wanted there are none.
+    pub(super) fn with_ids_only(&self) -> Result<Vec<u8>> {
+        let mut names = vec![0];
+        let mut types = Vec::new();
+        for (&(what, name), &id) in &self.ids {
+            let (kind, prefix) = match what {
+                Wanted::Structure => continue,
+                Wanted::Function => (kind::FUNC, &b""[..]),
+                Wanted::Tracepoint => (kind::TYPEDEF, TRACEPOINT),
+            };
+            let id = usize::try_from(id)?;
+            if types.len() < id {
+                types.resize(id, [0, kind::FWD << 24, 0]);
+            }
+            if let Some(at) = id.checked_sub(1).and_then(|index| types.get_mut(index)) {
+                *at = [u32::try_from(names.len())?, kind << 24, 0];
+            }
+            names.extend([prefix, name.as_bytes(), &[0]].concat());
+        }
+        let types_bytes = u32::try_from(types.len() * TYPE_BYTES)?;
+        let names_bytes = u32::try_from(names.len())?;
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        bytes.extend([VERSION, 0]);
+        let sections = [HEAD_BYTES, 0, types_bytes, types_bytes, names_bytes];
+        let words = sections.iter().chain(types.as_flattened());
+        bytes.extend(words.flat_map(|word| word.to_ne_bytes()));
+        bytes.extend(names);
+        Ok(bytes)
     }
 
     /// A member's offset in bits and its type.

@@ -12,11 +12,12 @@ use super::{
 };
 
 /// Names that the tests ask for.
-const WANTED: [(Wanted, &str); 4] = [
+const WANTED: [(Wanted, &str); 5] = [
     (Wanted::Structure, "outer"),
     (Wanted::Structure, "both"),
     (Wanted::Function, "both"),
     (Wanted::Function, "absent"),
+    (Wanted::Tracepoint, "both"),
 ];
 
 /// A BTF file, put together type by type.
@@ -224,6 +225,33 @@ fn what_is_no_btf() {
     }
 }
 
+#[test]
+fn what_has_ids_keeps_them() {
+    let bytes = nested()
+        .with(kind::FUNC_PROTO, "", 1, &[])
+        .with(kind::FUNC, "both", 6, &[])
+        .with(kind::TYPEDEF, "both", 1, &[])
+        .with(kind::FUNC, "other", 6, &[])
+        .with(kind::TYPEDEF, "btf_trace_both", 1, &[])
+        .with(kind::INT, "last", 4, &[32])
+        .bytes();
+    let ids_only = types(&bytes).with_ids_only().unwrap();
+    let found = types(&ids_only);
+    let expected = [
+        ((Wanted::Function, "both"), 7),
+        ((Wanted::Tracepoint, "both"), 10),
+    ];
+    assert_eq!(found.ids, expected.into_iter().collect());
+    assert_eq!(found.starts.len(), 10);
+}
+
+#[test]
+fn nothing_found_has_no_ids() {
+    let bytes = nested().bytes();
+    let ids_only = types(&bytes).with_ids_only().unwrap();
+    assert!(types(&ids_only).ids.is_empty());
+}
+
 proptest! {
     #[test]
     fn any_change_is_an_error_or_an_answer(
@@ -239,6 +267,7 @@ proptest! {
                 drop(types.offset("outer", member));
             }
             types.parameters("both");
+            prop_assert!(types.with_ids_only().is_ok());
         }
     }
 }
@@ -264,8 +293,11 @@ fn another_reader_agrees_on_this_kernel() {
         .iter()
         .map(|&(name, _)| (Wanted::Structure, name));
     let functions = HOOKS.iter().flat_map(|hook| hook.functions);
-    let functions = functions.map(|&name| (Wanted::Function, name));
+    let functions =
+        functions.flat_map(|&name| [(Wanted::Function, name), (Wanted::Tracepoint, name)]);
     let types = Types::find(&bytes, structures.chain(functions)).unwrap();
+    let ids_only = types.with_ids_only().unwrap();
+    let ids_only = TypeInformation::new(&InMemory(ids_only)).unwrap();
     let other = TypeInformation::new(&InMemory(bytes.clone())).unwrap();
     for &(structure, member) in Offsets::FIELDS {
         let offset = match other.offset_of(other.id_of(structure).unwrap(), member) {
@@ -288,5 +320,14 @@ fn another_reader_agrees_on_this_kernel() {
             _ => None,
         });
         assert_eq!(types.parameters(name), parameters, "{name}");
+        if parameters.is_some() {
+            assert_eq!(ids_only.id_of(name), other.id_of(name), "{name}");
+        }
+        let tracepoint = format!("btf_trace_{name}");
+        assert_eq!(
+            ids_only.id_of(&tracepoint),
+            other.id_of(&tracepoint),
+            "{name}"
+        );
     }
 }

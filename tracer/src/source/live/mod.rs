@@ -4,6 +4,7 @@
 mod attach;
 mod btf;
 mod hooks;
+mod kernel;
 mod maps;
 mod offsets;
 mod ring;

@@ -1,4 +1,5 @@
-//! Structure offsets and function signatures from the running kernel's BTF; never a guess.
+//! Structure offsets, function signatures and the ids of hooks from the running kernel's BTF; never a
+//! guess.
 
 use anyhow::{Context, Result};
 use rustc_hash::FxHashMap;
@@ -18,6 +19,8 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// How many parameters each function of the table of hooks takes that this kernel has.
     parameters: FxHashMap<&'static str, usize>,
+    /// BTF that has these functions and the tracepoints by the kernel's own ids, and nothing else.
+    pub ids: Vec<u8>,
 }
 
 impl KernelTypes {
@@ -30,9 +33,9 @@ impl KernelTypes {
         let functions = HOOKS.iter().flat_map(|hook| hook.functions).copied();
         let wanted = functions
             .clone()
-            .map(|function| (Wanted::Function, function));
-        let types = Types::find(btf, structures.chain(wanted))
-            .with_context(|| format!("{VMLINUX_BTF} is not BTF that can be read"))?;
+            .flat_map(|name| [(Wanted::Function, name), (Wanted::Tracepoint, name)]);
+        let is_unreadable = || format!("{VMLINUX_BTF} is not BTF that can be read");
+        let types = Types::find(btf, structures.chain(wanted)).with_context(is_unreadable)?;
 
         let mut values = [0; Offsets::FIELDS.len()];
         for (value, &(structure, member)) in values.iter_mut().zip(Offsets::FIELDS) {
@@ -45,6 +48,7 @@ impl KernelTypes {
         Ok(Self {
             offsets: Offsets::from_values(&values),
             parameters: parameters.collect(),
+            ids: types.with_ids_only().with_context(is_unreadable)?,
         })
     }
 
