@@ -24,6 +24,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tracer_common::{Collector, Config, config::FEW_PORTS};
 
 use super::{
+    check::{self, Checks},
     hooks::{Attachment, HOOKS, Hook, Subject},
     kernel::{self, Kernel},
 };
@@ -342,7 +343,7 @@ fn try_helpers(ebpf: &mut Ebpf, kernel: &Kernel, options: &Options) -> Result<()
         return Ok(());
     }
     let program = ebpf.program_mut("tcp_connect").ok_or("no such program")?;
-    load_program(program, "tcp_connect", kernel).map_err(|error| with_causes(&error))
+    check::check(program, "tcp_connect", kernel).map_err(|error| with_causes(&error))
 }
 
 /// Tells the kernel half the ports and processes that the user selected.
@@ -362,94 +363,133 @@ fn select(ebpf: &mut Ebpf, selection: &Selection) -> Result<(), AttachError> {
     Ok(())
 }
 
+/// A hook that is wanted, by the name that it has on this kernel.
+struct Wanted {
+    hook: &'static Hook,
+    function: &'static str,
+    /// Programs that can serve it here, the best first, and whether they may.
+    candidates: Vec<(&'static str, Attachment, bool)>,
+}
+
+impl Wanted {
+    fn new(hook: &'static Hook, kernel: &Kernel, method: Method, tracing: Tracing) -> Self {
+        let function = kernel.name_of(hook);
+        let candidate = |&(name, attachment)| {
+            let may = match attachment {
+                Attachment::ExitOfParameters(count)
+                    if kernel.types.parameters(function) != Some(count) =>
+                {
+                    return None;
+                }
+                Attachment::Kprobe | Attachment::Kretprobe => method != Method::Fentry,
+                Attachment::BtfTracepoint => method != Method::Kprobe,
+                Attachment::RawTracepoint => true,
+                _ => tracing != Tracing::Refused,
+            };
+            Some((name, attachment, may))
+        };
+        Self {
+            hook,
+            function,
+            candidates: hook.programs.iter().filter_map(candidate).collect(),
+        }
+    }
+
+    /// The program that is tried first, and the function that it is for.
+    fn first(&self) -> Option<(&'static str, &'static str)> {
+        let may = |&&(_, _, may): &&(_, _, bool)| may;
+        let (name, ..) = self.candidates.iter().find(may)?;
+        Some((name, self.function))
+    }
+}
+
 fn attach_all(
     mut ebpf: Ebpf,
     kernel: &Kernel,
     options: &Options,
     mut tracing: Tracing,
 ) -> Result<Loaded, Unattached> {
-    let mut programs = Vec::new();
-    let mut hooks = Vec::new();
-    let wanted = HOOKS.iter().filter(|hook| match hook.subject {
+    let is_wanted = |hook: &&Hook| match hook.subject {
         Subject::Tcp => options.selection.tcp,
         Subject::Fds => options.selection.fds,
         Subject::Processes => true,
-    });
+    };
+    let all: Vec<_> = HOOKS
+        .iter()
+        .filter(is_wanted)
+        .map(|hook| Wanted::new(hook, kernel, options.method, tracing))
+        .collect();
+    let first = all.iter().filter_map(Wanted::first);
+    let (programs, hooks) = check::ahead(&mut ebpf, first, kernel, |checks| {
+        attach_each(&all, checks, kernel, &mut tracing)
+    })?;
+    Ok(Loaded {
+        ebpf,
+        programs,
+        hooks,
+    })
+}
+
+/// Attaches what can be attached of these, in their order. Fails where that is nothing that tells who did
+/// something.
+fn attach_each(
+    all: &[Wanted],
+    mut checks: Checks<'_>,
+    kernel: &Kernel,
+    tracing: &mut Tracing,
+) -> Result<(Vec<AttachedProgram>, Vec<HookState>), Unattached> {
+    let mut programs = Vec::new();
+    let mut hooks = Vec::new();
     let mut any = false;
-    for hook in wanted {
-        let function = kernel.name_of(hook);
+    for wanted in all {
         let mut state = HookState {
-            hook: function.to_owned(),
-            provides: hook.provides.to_owned(),
+            hook: wanted.function.to_owned(),
+            provides: wanted.hook.provides.to_owned(),
             ..HookState::default()
         };
-        let attached = attach_hook(
-            &mut ebpf,
-            hook,
-            function,
-            kernel,
-            options.method,
-            &mut tracing,
-        );
-        match attached {
+        match attach_hook(wanted, &mut checks, kernel, tracing) {
             Ok((program, attachment)) => {
                 // Tracepoints alone tell that something happened, and never who did it.
                 any |= !attachment.is_tracepoint();
                 programs.push(program);
                 state.attached = Some(attachment.name().to_owned());
             }
-            Err(Unattached::Refused(_)) if !hook.expected => continue,
+            Err(Unattached::Refused(_)) if !wanted.hook.expected => continue,
             Err(Unattached::Refused(reason)) => state.reason = reason,
             Err(refused @ Unattached::Tracing(_)) => return Err(refused),
         }
         hooks.push(state);
     }
     if any {
-        Ok(Loaded {
-            ebpf,
-            programs,
-            hooks,
-        })
-    } else {
-        let reason = hooks
-            .into_iter()
-            .map(|hook| hook.reason)
-            .find(|reason| !reason.is_empty());
-        Err(Unattached::Refused(reason.unwrap_or_default()))
+        return Ok((programs, hooks));
     }
+    let reason = hooks
+        .into_iter()
+        .map(|hook| hook.reason)
+        .find(|reason| !reason.is_empty());
+    Err(Unattached::Refused(reason.unwrap_or_default()))
 }
 
 /// Attaches the first program of a hook that the kernel accepts; else says why each was refused.
 fn attach_hook(
-    ebpf: &mut Ebpf,
-    hook: &Hook,
-    function: &'static str,
+    wanted: &Wanted,
+    checks: &mut Checks<'_>,
     kernel: &Kernel,
-    method: Method,
     tracing: &mut Tracing,
 ) -> Result<(AttachedProgram, Attachment), Unattached> {
+    let function = wanted.function;
     let mut reasons = Vec::new();
-    for &(name, attachment) in hook.programs {
-        let allowed = match attachment {
-            Attachment::ExitOfParameters(count)
-                if kernel.types.parameters(function) != Some(count) =>
-            {
-                continue;
-            }
-            Attachment::Kprobe | Attachment::Kretprobe => method != Method::Fentry,
-            Attachment::BtfTracepoint => method != Method::Kprobe,
-            Attachment::RawTracepoint => true,
-            _ => *tracing != Tracing::Refused,
-        };
-        if !allowed {
+    for &(name, attachment, may) in &wanted.candidates {
+        if !may {
             reasons.push(format!("{}: not available here", attachment.name()));
             continue;
         }
-        let attached = ebpf
-            .program_mut(name)
+        let attached = checks
+            .take(name, function)
             .ok_or_else(|| format!("the BPF object has no {name}"))
-            .and_then(|program| {
-                load_and_attach(program, function, attachment, kernel)
+            .and_then(|(program, checked)| {
+                checked
+                    .and_then(|()| attach(program, function))
                     .and_then(|()| program.fd()?.try_clone().map_err(ProgramError::from))
                     .map_err(|error| format!("{}: {}", attachment.name(), with_causes(&error)))
             });
@@ -471,16 +511,8 @@ fn attach_hook(
     Err(Unattached::Refused(reasons.join("; ")))
 }
 
-fn load_and_attach(
-    program: &mut Program,
-    function: &str,
-    attachment: Attachment,
-    kernel: &Kernel,
-) -> Result<(), ProgramError> {
-    log::debug!("loading {function} by {}", attachment.name());
-    if program.fd().is_err() {
-        load_program(program, function, kernel)?;
-    }
+/// Attaches a program that was checked.
+fn attach(program: &mut Program, function: &str) -> Result<(), ProgramError> {
     match program {
         Program::FEntry(program) => {
             program.attach()?;
@@ -500,22 +532,6 @@ fn load_and_attach(
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
     Ok(())
-}
-
-/// Has the kernel check a program for this function.
-fn load_program(
-    program: &mut Program,
-    function: &str,
-    kernel: &Kernel,
-) -> Result<(), ProgramError> {
-    match program {
-        Program::FEntry(program) => program.load(function, &kernel.btf),
-        Program::FExit(program) => program.load(function, &kernel.btf),
-        Program::KProbe(program) => program.load(),
-        Program::BtfTracePoint(program) => program.load(function, &kernel.btf),
-        Program::RawTracePoint(program) => program.load(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod attach;
 mod btf;
+mod check;
 mod hooks;
 mod kernel;
 mod maps;
