@@ -9,6 +9,7 @@ use std::{collections::HashMap, ffi::CStr};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustc_hash::FxHashMap;
+use zerocopy::IntoBytes as _;
 
 /// What BTF in this machine's byte order begins with.
 const MAGIC: u16 = 0xEB9F;
@@ -169,34 +170,29 @@ impl<'a> Types<'a> {
     }
 
     /// BTF in which the functions and tracepoints that were asked for have the ids that they have here. All
-    /// other types are the smallest that there is, and behind the last one wanted there are none.
+    /// other types are the smallest that there is, and behind the last one that was found there are none.
     pub(super) fn with_ids_only(&self) -> Result<Vec<u8>> {
+        const NOTHING: [u32; 3] = [0, kind::FWD << 24, 0];
         let mut names = vec![0];
-        let mut types = Vec::new();
+        let last = self.ids.values().max().copied().unwrap_or_default();
+        let mut types = vec![NOTHING; usize::try_from(last)?];
         for (&(what, name), &id) in &self.ids {
             let (kind, prefix) = match what {
                 Wanted::Structure => continue,
                 Wanted::Function => (kind::FUNC, &b""[..]),
                 Wanted::Tracepoint => (kind::TYPEDEF, TRACEPOINT),
             };
-            let id = usize::try_from(id)?;
-            if types.len() < id {
-                types.resize(id, [0, kind::FWD << 24, 0]);
-            }
-            if let Some(at) = id.checked_sub(1).and_then(|index| types.get_mut(index)) {
+            let index = usize::try_from(id)?.checked_sub(1);
+            if let Some(at) = index.and_then(|index| types.get_mut(index)) {
                 *at = [u32::try_from(names.len())?, kind << 24, 0];
             }
             names.extend([prefix, name.as_bytes(), &[0]].concat());
         }
-        let types_bytes = u32::try_from(types.len() * TYPE_BYTES)?;
-        let names_bytes = u32::try_from(names.len())?;
-        let mut bytes = MAGIC.to_ne_bytes().to_vec();
-        bytes.extend([VERSION, 0]);
+        let types = types.as_bytes();
+        let (types_bytes, names_bytes) = (u32::try_from(types.len())?, u32::try_from(names.len())?);
         let sections = [HEAD_BYTES, 0, types_bytes, types_bytes, names_bytes];
-        let words = sections.iter().chain(types.as_flattened());
-        bytes.extend(words.flat_map(|word| word.to_ne_bytes()));
-        bytes.extend(names);
-        Ok(bytes)
+        let magic = MAGIC.to_ne_bytes();
+        Ok([&magic, &[VERSION, 0], sections.as_bytes(), types, &names].concat())
     }
 
     /// A member's offset in bits and its type.

@@ -21,10 +21,10 @@ pub(super) struct Kernel {
 impl Kernel {
     pub(super) fn read() -> Result<Self> {
         let bytes = fs::read(VMLINUX_BTF).with_context(|| format!("cannot read {VMLINUX_BTF}"))?;
-        let types = KernelTypes::find(&bytes)?;
+        let (types, ids) = KernelTypes::find(&bytes)?;
         // It has some megabytes, and the next reader makes others of its own.
         drop(bytes);
-        let btf = Btf::parse(&types.ids, Endianness::default())?;
+        let btf = Btf::parse(&ids, Endianness::default())?;
         Ok(Self { types, btf })
     }
 

@@ -19,14 +19,13 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// How many parameters each function of the table of hooks takes that this kernel has.
     parameters: FxHashMap<&'static str, usize>,
-    /// BTF that has these functions and the tracepoints by the kernel's own ids, and nothing else.
-    pub ids: Vec<u8>,
 }
 
 impl KernelTypes {
     /// Finds them in the kernel's BTF. Fails where this is no BTF, naming the first member that this
-    /// kernel does not have.
-    pub fn find(btf: &[u8]) -> Result<Self> {
+    /// kernel does not have. Gives BTF, too, that has these functions and the tracepoints of hooks by the
+    /// kernel's own ids, and nothing else.
+    pub fn find(btf: &[u8]) -> Result<(Self, Vec<u8>)> {
         let structures = Offsets::FIELDS
             .iter()
             .map(|&(structure, _)| (Wanted::Structure, structure));
@@ -45,11 +44,11 @@ impl KernelTypes {
         }
         let parameters =
             functions.filter_map(|function| Some((function, types.parameters(function)?)));
-        Ok(Self {
+        let found = Self {
             offsets: Offsets::from_values(&values),
             parameters: parameters.collect(),
-            ids: types.with_ids_only().with_context(is_unreadable)?,
-        })
+        };
+        Ok((found, types.with_ids_only().with_context(is_unreadable)?))
     }
 
     /// How many parameters a kernel function of the table of hooks takes; `None` where BTF does not
