@@ -9,7 +9,10 @@ mod capabilities;
 mod files;
 mod syscalls;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::{
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
 
 use rustix::thread::CapabilitySet;
 
@@ -91,21 +94,24 @@ fn confine(duty: &Duty) {
 
 fn told<T>(what: &str, outcome: Result<T, String>) {
     if let Err(why) = outcome {
-        let thread = std::thread::current();
+        let thread = thread::current();
         let name = thread.name().unwrap_or_default();
         log::debug!("thread {name} keeps all its {what}: {why}");
     }
 }
 
 /// What `make` gives in a thread that can open no file, for what would read one that nobody wants. Where
-/// the kernel cannot refuse that, it opens them as ever.
-pub fn where_no_file_opens<T: Send>(make: impl FnOnce() -> T + Send) -> T {
+/// there is no such thread, or the kernel cannot refuse that, it opens them as ever.
+pub fn where_no_file_opens<T: Send>(make: impl Fn() -> T + Sync) -> T {
     let confined = || {
         told("files open", syscalls::refuse_to_open());
         make()
     };
-    std::thread::scope(|scope| scope.spawn(confined).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread::scope(|scope| {
+        let spawned = thread::Builder::new().spawn_scoped(scope, confined);
+        spawned.ok()?.join().ok()
+    })
+    .unwrap_or_else(make)
 }
 
 /// What this kernel takes back.
@@ -124,7 +130,7 @@ pub fn offers() -> Offers {
         files: files::write_only_to(&[]),
         syscalls: syscalls::refuse(false),
     };
-    std::thread::spawn(trial).join().unwrap_or_else(|_| {
+    thread::spawn(trial).join().unwrap_or_else(|_| {
         let failed = "it could not be tried".to_owned();
         Offers {
             syscalls: Err(failed.clone()),

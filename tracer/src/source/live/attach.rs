@@ -367,15 +367,22 @@ fn select(ebpf: &mut Ebpf, selection: &Selection) -> Result<(), AttachError> {
 struct Wanted {
     hook: &'static Hook,
     function: &'static str,
-    /// Programs that can serve it here, the best first, and whether they may.
-    candidates: Vec<(&'static str, Attachment, bool)>,
+    /// Programs that can serve it here, the best first.
+    candidates: Vec<Candidate>,
+}
+
+struct Candidate {
+    program: &'static str,
+    attachment: Attachment,
+    /// Whether that is what the user asked for, and what the kernel has not refused before.
+    is_allowed: bool,
 }
 
 impl Wanted {
     fn new(hook: &'static Hook, kernel: &Kernel, method: Method, tracing: Tracing) -> Self {
         let function = kernel.name_of(hook);
-        let candidate = |&(name, attachment)| {
-            let may = match attachment {
+        let candidate = |&(program, attachment)| {
+            let is_allowed = match attachment {
                 Attachment::ExitOfParameters(count)
                     if kernel.types.parameters(function) != Some(count) =>
                 {
@@ -386,7 +393,11 @@ impl Wanted {
                 Attachment::RawTracepoint => true,
                 _ => tracing != Tracing::Refused,
             };
-            Some((name, attachment, may))
+            Some(Candidate {
+                program,
+                attachment,
+                is_allowed,
+            })
         };
         Self {
             hook,
@@ -397,9 +408,8 @@ impl Wanted {
 
     /// The program that is tried first, and the function that it is for.
     fn first(&self) -> Option<(&'static str, &'static str)> {
-        let may = |&&(_, _, may): &&(_, _, bool)| may;
-        let (name, ..) = self.candidates.iter().find(may)?;
-        Some((name, self.function))
+        let first = self.candidates.iter().find(|known| known.is_allowed)?;
+        Some((first.program, self.function))
     }
 }
 
@@ -420,9 +430,11 @@ fn attach_all(
         .map(|hook| Wanted::new(hook, kernel, options.method, tracing))
         .collect();
     let first = all.iter().filter_map(Wanted::first);
-    let (programs, hooks) = check::ahead(&mut ebpf, first, kernel, |checks| {
+    let attached = check::ahead(&mut ebpf, first, kernel, |checks| {
         attach_each(&all, checks, kernel, &mut tracing)
-    })?;
+    });
+    let (programs, hooks) = attached
+        .map_err(|error| Unattached::Refused(format!("no thread for their check: {error}")))??;
     Ok(Loaded {
         ebpf,
         programs,
@@ -479,8 +491,9 @@ fn attach_hook(
 ) -> Result<(AttachedProgram, Attachment), Unattached> {
     let function = wanted.function;
     let mut reasons = Vec::new();
-    for &(name, attachment, may) in &wanted.candidates {
-        if !may {
+    for candidate in &wanted.candidates {
+        let (name, attachment) = (candidate.program, candidate.attachment);
+        if !candidate.is_allowed {
             reasons.push(format!("{}: not available here", attachment.name()));
             continue;
         }

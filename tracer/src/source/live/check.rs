@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     sync::mpsc::{Receiver, channel},
     thread,
 };
@@ -40,13 +41,13 @@ impl<'e> Checks<'e> {
 }
 
 /// Calls `attach` while a thread has the kernel check programs for functions, `first` those that `attach`
-/// will take first, in its order.
+/// will take first, in its order. Fails where there can be no such thread.
 pub(super) fn ahead<T>(
     ebpf: &mut Ebpf,
     first: impl IntoIterator<Item = (&'static str, &'static str)>,
     kernel: &Kernel,
     attach: impl FnOnce(Checks<'_>) -> T,
-) -> T {
+) -> io::Result<T> {
     let mut others: HashMap<_, _> = ebpf.programs_mut().collect();
     let first: Vec<_> = first
         .into_iter()
@@ -55,7 +56,7 @@ pub(super) fn ahead<T>(
     let ahead = first.iter().map(|(name, ..)| *name).collect();
     let (sender, outcomes) = channel();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let check_all = move || {
             for (_, function, program) in first {
                 let outcome = check(program, function, kernel);
                 // Nobody takes any more where tracing programs are refused.
@@ -63,13 +64,15 @@ pub(super) fn ahead<T>(
                     break;
                 }
             }
-        });
-        attach(Checks {
+        };
+        let thread = thread::Builder::new().name("check".to_owned());
+        thread.spawn_scoped(scope, check_all)?;
+        Ok(attach(Checks {
             kernel,
             ahead,
             outcomes,
             others,
-        })
+        }))
     })
 }
 
