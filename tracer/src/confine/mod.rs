@@ -4,6 +4,8 @@
 //! What runs in one process shares its memory, so what a thread keeps must not be of use to another: the
 //! one that may look at other processes can write no file, and those that write files can look at no
 //! process. Nobody can start a program, trace another, or load something into the kernel.
+//!
+//! Before that, [`where_no_file_opens`] keeps a library from a file that it would read in vain.
 
 mod capabilities;
 mod files;

@@ -417,7 +417,7 @@ fn attach_all(
     mut ebpf: Ebpf,
     kernel: &Kernel,
     options: &Options,
-    mut tracing: Tracing,
+    tracing: Tracing,
 ) -> Result<Loaded, Unattached> {
     let is_wanted = |hook: &&Hook| match hook.subject {
         Subject::Tcp => options.selection.tcp,
@@ -431,7 +431,7 @@ fn attach_all(
         .collect();
     let first = all.iter().filter_map(Wanted::first);
     let attached = check::ahead(&mut ebpf, first, kernel, |checks| {
-        attach_each(&all, checks, kernel, &mut tracing)
+        attach_each(&all, checks, kernel, tracing)
     });
     let (programs, hooks) = attached
         .map_err(|error| Unattached::Refused(format!("no thread for their check: {error}")))??;
@@ -448,7 +448,7 @@ fn attach_each(
     all: &[Wanted],
     mut checks: Checks<'_>,
     kernel: &Kernel,
-    tracing: &mut Tracing,
+    mut tracing: Tracing,
 ) -> Result<(Vec<AttachedProgram>, Vec<HookState>), Unattached> {
     let mut programs = Vec::new();
     let mut hooks = Vec::new();
@@ -459,7 +459,7 @@ fn attach_each(
             provides: wanted.hook.provides.to_owned(),
             ..HookState::default()
         };
-        match attach_hook(wanted, &mut checks, kernel, tracing) {
+        match attach_hook(wanted, &mut checks, kernel, &mut tracing) {
             Ok((program, attachment)) => {
                 // Tracepoints alone tell that something happened, and never who did it.
                 any |= !attachment.is_tracepoint();

@@ -18,9 +18,6 @@ const MAGIC: u16 = 0xEB9F;
 const VERSION: u8 = 1;
 const HEAD_BYTES: u32 = 24;
 
-/// What the name of a tracepoint's type begins with (`include/trace/bpf_probe.h`).
-const TRACEPOINT: &[u8] = b"btf_trace_";
-
 /// Bytes of `struct btf_type`, and of one member of a structure (`struct btf_member`).
 const TYPE_BYTES: usize = 12;
 const MEMBER_BYTES: usize = 12;
@@ -64,13 +61,21 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// What a type of this kind and name may be asked for as, and by which name.
-    fn of(kind: u32, name: &[u8]) -> Option<(Self, &[u8])> {
+    /// What a type of this kind may be asked for as.
+    const fn of(kind: u32) -> Option<Self> {
         match kind {
-            kind::STRUCT => Some((Self::Structure, name)),
-            kind::FUNC => Some((Self::Function, name)),
-            kind::TYPEDEF => Some((Self::Tracepoint, name.strip_prefix(TRACEPOINT)?)),
+            kind::STRUCT => Some(Self::Structure),
+            kind::FUNC => Some(Self::Function),
+            kind::TYPEDEF => Some(Self::Tracepoint),
             _ => None,
+        }
+    }
+
+    /// What its name has in front of the one that is asked for (`include/trace/bpf_probe.h`).
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Structure | Self::Function => b"",
+            Self::Tracepoint => b"btf_trace_",
         }
     }
 }
@@ -130,9 +135,9 @@ impl<'a> Types<'a> {
         while at < end {
             types.starts.push(u32::try_from(at)?);
             let head = types.head(at)?;
-            if matches!(head.kind, kind::STRUCT | kind::FUNC | kind::TYPEDEF)
-                && let Some(key @ (what, _)) = Wanted::of(head.kind, types.string(head.name))
-                && let Some(name) = wanted.get(&key)
+            if let Some(what) = Wanted::of(head.kind)
+                && let Some(asked) = types.string(head.name).strip_prefix(what.prefix())
+                && let Some(name) = wanted.get(&(what, asked))
             {
                 // The first of a name, as libbpf takes it.
                 let id = u32::try_from(types.starts.len())?;
@@ -177,16 +182,14 @@ impl<'a> Types<'a> {
         let last = self.ids.values().max().copied().unwrap_or_default();
         let mut types = vec![NOTHING; usize::try_from(last)?];
         for (&(what, name), &id) in &self.ids {
-            let (kind, prefix) = match what {
-                Wanted::Structure => continue,
-                Wanted::Function => (kind::FUNC, &b""[..]),
-                Wanted::Tracepoint => (kind::TYPEDEF, TRACEPOINT),
-            };
+            if what == Wanted::Structure {
+                continue;
+            }
             let index = usize::try_from(id)?.checked_sub(1);
             if let Some(at) = index.and_then(|index| types.get_mut(index)) {
-                *at = [u32::try_from(names.len())?, kind << 24, 0];
+                *at = [u32::try_from(names.len())?, self.get(id)?.kind << 24, 0];
             }
-            names.extend([prefix, name.as_bytes(), &[0]].concat());
+            names.extend([what.prefix(), name.as_bytes(), &[0]].concat());
         }
         let types = types.as_bytes();
         let (types_bytes, names_bytes) = (u32::try_from(types.len())?, u32::try_from(names.len())?);
