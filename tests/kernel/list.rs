@@ -45,6 +45,11 @@ pub fn try_again(check: fn() -> Result<(), Failed>) -> Result<(), Failed> {
         if result.is_ok() || !is_to_blame {
             return result;
         }
+        // No test is said to have failed by this, and one that often needs it is to be found.
+        if let Err(failed) = &result {
+            let unmet = failed.message().and_then(|unmet| unmet.lines().next());
+            eprintln!("tried again: {}", unmet.unwrap_or_default());
+        }
         make_anew();
     }
     check()
@@ -88,6 +93,16 @@ impl<'a> Checks<'a> {
             self.lies(verdict, field, wanted * 0.8, wanted);
         } else {
             self.is(verdict, field, wanted);
+        }
+    }
+
+    /// So many events were counted, each of which runs one hook, but for those that the kernel skipped.
+    pub fn but_for_skipped(&mut self, what: impl Display, got: u64, wanted: u64) {
+        let skipped = self.run.the("stats")["kernel_skipped"].as_u64();
+        let least = wanted.saturating_sub(skipped.unwrap_or_default());
+        if !(least..=wanted).contains(&got) {
+            self.unmet
+                .push(format!("{what}: {got}, not {least} to {wanted}"));
         }
     }
 
