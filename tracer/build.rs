@@ -11,6 +11,14 @@ mod bpf;
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
+use object::{
+    build::{
+        Error,
+        elf::{Builder, SectionData},
+    },
+    elf::SHT_STRTAB,
+};
+
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=../tracer-ebpf");
     println!("cargo::rerun-if-changed=../tracer-common");
@@ -37,7 +45,29 @@ fn build() -> Result<(), String> {
     let out = folder("OUT_DIR")?;
     let root = folder("CARGO_MANIFEST_DIR")?.join("..");
     let object = bpf::Toolchain::find()?.build(&root, &out.join("bpf"), bpf::PACKAGE)?;
-    fs::copy(&object, out.join("tracer-ebpf.o"))
-        .map(drop)
-        .map_err(|error| format!("cannot copy {}: {error}", object.display()))
+    let built = fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
+    let bare = without_debug_information(&built)
+        .map_err(|error| format!("{} cannot be written anew: {error}", object.display()))?;
+    let object = out.join("tracer-ebpf.o");
+    fs::write(&object, bare).map_err(|error| format!("{}: {error}", object.display()))
+}
+
+/// bpf-linker has made BTF of it, which is all that the kernel wants. It is nine tenths of the object, and
+/// every start would read it.
+fn without_debug_information(object: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut object = Builder::read(object)?;
+    for section in &mut object.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    object.delete_orphans();
+    // LLVM keeps sections' names among those of symbols, which this library reads and does not write.
+    let names = object.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    object.set_section_sizes();
+    let mut bare = Vec::new();
+    object.write(&mut bare)?;
+    Ok(bare)
 }
