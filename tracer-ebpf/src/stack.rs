@@ -1,8 +1,8 @@
 //! The user stack of the acting thread, taken where that was asked for; never its symbols.
 //!
 //! The kernel walks the chain of frame pointers, and keeps each different stack once, so that an event
-//! carries a number only: a flapping thread has one stack for all its tries. A number is never used
-//! again, as nothing is taken out of the table. A stack that finds no room is told as such in the event.
+//! carries a number only: a flapping thread has one stack for all its tries. The collector takes
+//! out what only ended processes had. A stack that finds no room is told as such in the event.
 //!
 //! The table has one place for a hash, so two stacks can want the same. The later one is tried again
 //! without its innermost functions, which are those of the C library: it has another hash then.

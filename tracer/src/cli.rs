@@ -220,8 +220,8 @@ pub struct ScopeArgs {
     /// Attach in this way only, to test the fall-back
     #[arg(long, hide = true, value_name = "HOW", default_value = "auto")]
     pub attach: AttachMode,
-    /// Give the kernel half's tables of processes and connections so many places only, to test what is
-    /// said once they are full
+    /// Give the kernel half's tables of processes, connections and stacks so many places only, to test what
+    /// happens once they are full
     #[arg(long, hide = true, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub map_entries: Option<u32>,
 }

@@ -58,9 +58,6 @@ impl StackState {
     }
 }
 
-/// `EEXIST` and `ENOMEM`: the kernel's table has no room for another stack.
-const NO_ROOM: [i32; 2] = [17, 12];
-
 /// A stack of a process, as long as that runs the same program: in another its addresses mean
 /// something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -256,9 +253,7 @@ impl Stacks {
     fn describe(&self, stack: Stack) -> (Arc<[Box<str>]>, StackState) {
         let id = match stack.user {
             UserStack::Taken(id) => id,
-            UserStack::Missing(errno) if NO_ROOM.contains(&errno) => {
-                return (Arc::default(), StackState::NoRoom);
-            }
+            stack if stack.found_no_room() => return (Arc::default(), StackState::NoRoom),
             UserStack::Missing(_) => return (Arc::default(), StackState::Unreadable),
         };
         let Some(known) = self.known.get(&(stack.process, stack.program, id)) else {

@@ -10,11 +10,14 @@ use super::{
     flight::{FlightRecorder, Tally},
     otlp::Delivery,
     recorder::{Recorder, Summary},
+    stack_places::StackPlaces,
 };
 use crate::{
     analysis::{Engine, StackWanted, report::Verdict},
     host::lookup::{Introduced, Lookups, Request},
-    model::{Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid, Session, decode},
+    model::{
+        Event, EventBody, HostFact, Input, Losses, Nanos, Netns, Pid, Session, StackId, decode,
+    },
     source::live::{Batch, ProcessTable},
 };
 
@@ -36,6 +39,15 @@ struct Totals {
     ended_since: HashSet<Pid>,
 }
 
+/// What the kernel half need not keep any longer.
+#[derive(Default)]
+pub(super) struct Unneeded {
+    /// Processes whose end could not be told: nobody will need their totals again.
+    pub(super) ended: Vec<Pid>,
+    /// The places of all stacks that somebody may still ask for, where others want room.
+    pub(super) stacks_in_use: Option<HashSet<StackId>>,
+}
+
 /// The engine with what feeds it, and what is recorded of that.
 pub(super) struct Feed {
     pub(super) engine: Engine,
@@ -51,6 +63,7 @@ pub(super) struct Feed {
     totals: Option<Totals>,
     /// The time of the newest event.
     latest: Nanos,
+    stacks: StackPlaces,
     /// What is later than this belongs to the end of the watch, not to it.
     until: Option<Nanos>,
     /// `None` once the watch comes to its end.
@@ -83,6 +96,7 @@ impl Feed {
             undecodable: 0,
             totals: None,
             latest: Nanos::default(),
+            stacks: StackPlaces::new(),
             until: None,
             lookups: Some(lookups),
             lookups_dropped: 0,
@@ -143,9 +157,12 @@ impl Feed {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, mut event: Event) {
         if self.until.is_some_and(|until| event.ts > until) {
             return;
+        }
+        if let Some(stack) = &mut event.stack {
+            *stack = self.stacks.note(event.ts, event.pid, *stack);
         }
         self.latest = self.latest.max(event.ts);
         match &event.body {
@@ -206,9 +223,8 @@ impl Feed {
     }
 
     /// Applies the totals that were read last, where the events have reached their time: totals that
-    /// went ahead would leave the events that they count with nothing new to tell. Gives the processes
-    /// among them whose end could not be told: nobody will need their totals again.
-    pub(super) fn apply_totals(&mut self, reached: Nanos) -> Vec<Pid> {
+    /// went ahead would leave the events that they count with nothing new to tell.
+    pub(super) fn apply_totals(&mut self, reached: Nanos) -> Unneeded {
         let Some(Totals {
             at,
             by_process,
@@ -216,12 +232,16 @@ impl Feed {
             ended_since,
         }) = self.totals.take_if(|totals| totals.at <= reached)
         else {
-            return Vec::new();
+            return Unneeded::default();
         };
+        let mut alive = self.stacks.wants_room().then(HashSet::new);
         for (pid, counters) in by_process {
             // Its end told its last totals.
             if ended_since.contains(&pid) {
                 continue;
+            }
+            if let Some(alive) = &mut alive {
+                alive.insert(pid);
             }
             if let Some(known) = self.processes.get_mut(&pid) {
                 known.read_at = at;
@@ -239,7 +259,19 @@ impl Feed {
         // A process that the kernel half no longer counts for has ended; its end may have been lost.
         self.processes
             .retain(|_, known| known.read_at >= at || known.counters.is_none());
-        ended
+        let stacks_in_use = alive.map(|mut alive| {
+            alive.retain(|pid| !ended.contains(pid));
+            self.stacks.in_use(at, &alive)
+        });
+        Unneeded {
+            ended,
+            stacks_in_use,
+        }
+    }
+
+    /// The kernel half gave back these places of stacks, the last of them at this time.
+    pub(super) fn stacks_freed(&mut self, places: Vec<StackId>, at: Nanos) {
+        self.stacks.give_back(places, at);
     }
 
     /// Whether totals were read that the events have not reached yet.

@@ -24,6 +24,7 @@ mod report;
 mod rights;
 mod serve;
 mod spill;
+mod stack_places;
 mod stop;
 mod traces;
 

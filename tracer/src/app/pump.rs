@@ -295,8 +295,12 @@ impl<'a> Pump<'a> {
             self.feed.batch(&batch);
         }
         let now = self.feed.reached(drained_to);
-        let ended = self.feed.apply_totals(now);
-        self.live.forget_ended(&ended);
+        let unneeded = self.feed.apply_totals(now);
+        self.live.forget_ended(&unneeded.ended);
+        if let Some(in_use) = unneeded.stacks_in_use {
+            let freed = self.live.free_stacks(&in_use);
+            self.feed.stacks_freed(freed, session::now());
+        }
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_SKIPPED) {
             self.live.read_skipped();

@@ -40,7 +40,7 @@ number!(
     Cookie(u64)
 );
 number!(
-    /// The kernel's number of a user stack, the same for the whole run.
+    /// The kernel's number of a user stack, the same as long as a process that has it lives.
     StackId(u32)
 );
 number!(

@@ -17,6 +17,16 @@ pub enum UserStack {
     Missing(i32),
 }
 
+impl UserStack {
+    /// Whether the kernel's table had no room for it.
+    #[must_use]
+    pub const fn found_no_room(self) -> bool {
+        const EEXIST: i32 = 17;
+        const ENOMEM: i32 = 12;
+        matches!(self, Self::Missing(EEXIST | ENOMEM))
+    }
+}
+
 /// What a process's stack with this number looks like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StackFact {

@@ -61,7 +61,7 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Which attach methods may be used.
     pub method: Method,
-    /// Places in the tables of processes and of connections, where that is not what they are built with.
+    /// Places in the tables of processes, of connections and of stacks, where that is not the usual number.
     pub map_entries: Option<u32>,
     /// Whether user stacks are taken.
     pub stacks: bool,
@@ -208,7 +208,7 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     loader
         .override_global("OFFSETS", &kernel.types.offsets, true)
         .map_max_entries("EVENTS", options.ring_bytes)
-        .map_max_entries("STACKS", if options.stacks { STACKS } else { 1 });
+        .map_max_entries("STACKS", stack_places(options));
     if let Some(entries) = options.map_entries {
         for table in ["PROCESSES", "SOCKS"] {
             loader.map_max_entries(table, entries);
@@ -248,6 +248,15 @@ pub(super) fn load(options: &Options) -> Result<Loaded, AttachError> {
     attach_all(ebpf, &kernel, options, Tracing::Refused).map_err(|unattached| match unattached {
         Unattached::Tracing(reason) | Unattached::Refused(reason) => AttachError::NoHooks(reason),
     })
+}
+
+/// Places in the table of stacks.
+fn stack_places(options: &Options) -> u32 {
+    if options.stacks {
+        options.map_entries.unwrap_or(STACKS)
+    } else {
+        1
+    }
 }
 
 /// What the kernel half is to do, as far as it is known before it is opened.

@@ -1,15 +1,15 @@
 //! The maps that the kernel half fills, as typed tables; never changes a number in them.
 
-use std::os::fd::AsFd as _;
+use std::{collections::HashSet, os::fd::AsFd as _};
 
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, StackTraceMap},
 };
 use tracer_common::{EventKind, EventStats, FdKind, ProcessCounters, task::announced::ENDED};
 
 use super::AttachError;
-use crate::model::{Pid, StackId};
+use crate::model::{FRAMES_MAX, Pid, StackId};
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, AttachError> {
     ebpf.take_map(name).ok_or(AttachError::Object(name))
@@ -64,6 +64,35 @@ impl StackTable {
     }
 }
 
+/// The places of the table of stacks, to be given back.
+pub(super) struct StackRoom(HashMap<MapData, u32, [u64; FRAMES_MAX]>);
+
+impl StackRoom {
+    /// A second way to the table, which must still be there: the first only reads.
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self, AttachError> {
+        const NAME: &str = "STACKS";
+        let Some(Map::StackTraceMap(table)) = ebpf.map(NAME) else {
+            return Err(AttachError::Object(NAME));
+        };
+        Ok(Self(again(table)?))
+    }
+
+    /// Takes out the stacks that are in no place in use; gives their places.
+    pub(super) fn free(&mut self, in_use: &HashSet<StackId>) -> Vec<StackId> {
+        let places = self.0.keys().filter_map(Result::ok).map(StackId);
+        let mut freed: Vec<_> = places.filter(|place| !in_use.contains(place)).collect();
+        freed.retain(|place| self.0.remove(&place.0).is_ok());
+        freed
+    }
+}
+
+/// A second way to a map.
+fn again<K: Pod, V: Pod>(map: &MapData) -> Result<HashMap<MapData, K, V>, MapError> {
+    let fd = map.fd().as_fd().try_clone_to_owned();
+    let map = MapData::from_fd(fd.map_err(MapError::IoError)?)?;
+    HashMap::try_from(Map::HashMap(map))
+}
+
 /// The exact totals of each process that is alive (or whose end could not be told).
 pub struct ProcessTable(HashMap<MapData, u32, ProcessCounters>);
 
@@ -115,11 +144,7 @@ impl EndedTable {
         let Some(Map::HashMap(table)) = ebpf.map(NAME) else {
             return Err(AttachError::Object(NAME));
         };
-        let fd = table.fd().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(MapError::IoError)?;
-        Ok(Self(HashMap::try_from(Map::HashMap(MapData::from_fd(
-            fd,
-        )?))?))
+        Ok(Self(again(table)?))
     }
 
     /// Makes room: the totals of these have arrived.

@@ -17,7 +17,7 @@ pub use maps::{ProcessTable, StackTable};
 pub use ring::{Batch, Drain};
 pub use switches::FTRACE;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Result;
 use aya::Ebpf;
@@ -25,7 +25,7 @@ use aya::Ebpf;
 use attach::AttachedProgram;
 use switches::Switches;
 
-use crate::model::{HookState, Losses, Nanos, Pid};
+use crate::model::{HookState, Losses, Nanos, Pid, StackId};
 
 /// The attached programs. Dropping it detaches them.
 pub struct Live {
@@ -39,6 +39,7 @@ pub struct Live {
     stats: maps::StatsTable,
     processes: Arc<ProcessTable>,
     ended: maps::EndedTable,
+    stack_room: maps::StackRoom,
     stacks: Option<StackTable>,
 }
 
@@ -58,6 +59,7 @@ impl Live {
         let stats = maps::StatsTable::take(&mut loaded.ebpf)?;
         let ended = maps::EndedTable::open(&loaded.ebpf)?;
         let mut processes = ProcessTable::take(&mut loaded.ebpf)?;
+        let stack_room = maps::StackRoom::open(&loaded.ebpf)?;
         let stacks = StackTable::take(&mut loaded.ebpf)?;
         // Until the last hook was there, some of what these count was seen and some was not.
         processes.clear();
@@ -72,6 +74,7 @@ impl Live {
                 stats,
                 processes: Arc::new(processes),
                 ended,
+                stack_room,
                 stacks: Some(stacks),
             },
             drain,
@@ -109,6 +112,11 @@ impl Live {
     /// The user stacks, for whoever takes them first; none where they are not asked for.
     pub fn take_stacks(&mut self) -> Option<StackTable> {
         self.stacks.take()
+    }
+
+    /// Takes the stacks out of their table that are in no place in use; gives their places.
+    pub fn free_stacks(&mut self, in_use: &HashSet<StackId>) -> Vec<StackId> {
+        self.stack_room.free(in_use)
     }
 
     /// Reads how many runs of hooks the kernel skipped so far. It puts that into text for each hook, so it
