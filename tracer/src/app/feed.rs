@@ -260,7 +260,9 @@ impl Feed {
         self.processes
             .retain(|_, known| known.read_at >= at || known.counters.is_none());
         let stacks_in_use = alive.map(|mut alive| {
-            alive.retain(|pid| !ended.contains(pid));
+            for pid in &ended {
+                alive.remove(pid);
+            }
             self.stacks.in_use(at, &alive)
         });
         Unneeded {

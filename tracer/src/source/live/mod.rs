@@ -4,6 +4,7 @@
 mod attach;
 mod btf;
 mod check;
+mod error;
 mod hooks;
 mod kernel;
 mod maps;
@@ -11,7 +12,8 @@ mod offsets;
 mod ring;
 mod switches;
 
-pub use attach::{AttachError, Method, Options};
+pub use attach::{Method, Options};
+pub use error::AttachError;
 pub use hooks::{HOOKS, Hook};
 pub use maps::{ProcessTable, StackTable};
 pub use ring::{Batch, Drain};
