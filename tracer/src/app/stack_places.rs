@@ -10,9 +10,6 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{Nanos, Pid, StackId, UserStack};
 
-/// `EEXIST`: what the kernel says of a stack whose place another one has.
-const TAKEN_BY_ANOTHER: i32 = 17;
-
 /// An event's stack is taken first, its time a moment later. A place that was given back in between holds
 /// what the event does not mean.
 const IN_FLIGHT: Nanos = Nanos(10_000_000);
@@ -51,7 +48,7 @@ impl StackPlaces {
         };
         if let Some(until) = self.given_back.get(&place) {
             if ts <= *until {
-                return UserStack::Missing(TAKEN_BY_ANOTHER);
+                return UserStack::PLACE_TAKEN;
             }
             self.given_back.remove(&place);
         }

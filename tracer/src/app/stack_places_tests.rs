@@ -4,7 +4,6 @@ use super::*;
 
 const NO_MEMORY: UserStack = UserStack::Missing(12);
 const UNREADABLE: UserStack = UserStack::Missing(14);
-const REPLACED: UserStack = UserStack::Missing(TAKEN_BY_ANOTHER);
 
 const fn ms(ms: u64) -> Nanos {
     Nanos(ms * 1_000_000)
@@ -50,7 +49,7 @@ fn room_is_wanted_once_a_stack_finds_none() {
     places.note(ms(1), Pid(1), taken(7));
     places.note(ms(1), Pid(1), UNREADABLE);
     assert!(!places.wants_room());
-    for without_room in [REPLACED, NO_MEMORY] {
+    for without_room in [UserStack::PLACE_TAKEN, NO_MEMORY] {
         assert_eq!(places.note(ms(2), Pid(1), without_room), without_room);
         assert!(places.wants_room());
         in_use(&mut places, ms(3), &[1]);
@@ -62,8 +61,14 @@ fn room_is_wanted_once_a_stack_finds_none() {
 fn an_event_that_was_on_its_way_does_not_mean_what_came_later() {
     let mut places = StackPlaces::new();
     places.give_back(vec![StackId(7)], ms(100));
-    assert_eq!(places.note(ms(99), Pid(1), taken(7)), REPLACED);
-    assert_eq!(places.note(ms(110), Pid(1), taken(7)), REPLACED);
+    assert_eq!(
+        places.note(ms(99), Pid(1), taken(7)),
+        UserStack::PLACE_TAKEN
+    );
+    assert_eq!(
+        places.note(ms(110), Pid(1), taken(7)),
+        UserStack::PLACE_TAKEN
+    );
     assert_eq!(places.note(ms(99), Pid(1), taken(8)), taken(8));
     assert_eq!(places.note(ms(111), Pid(1), taken(7)), taken(7));
     assert_eq!(in_use(&mut places, ms(111), &[1]), [7, 8]);

@@ -17,12 +17,16 @@ pub enum UserStack {
     Missing(i32),
 }
 
+const ENOMEM: i32 = 12;
+const EEXIST: i32 = 17;
+
 impl UserStack {
+    /// Another stack has its place.
+    pub const PLACE_TAKEN: Self = Self::Missing(EEXIST);
+
     /// Whether the kernel's table had no room for it.
     #[must_use]
     pub const fn found_no_room(self) -> bool {
-        const EEXIST: i32 = 17;
-        const ENOMEM: i32 = 12;
         matches!(self, Self::Missing(EEXIST | ENOMEM))
     }
 }
