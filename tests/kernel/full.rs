@@ -121,8 +121,8 @@ fn of_all_kinds(run: &Run, outcome: &str) -> u64 {
     kinds.map(|(kind, _)| run.counter(kind, outcome)).sum()
 }
 
-/// How many of these processes have totals. What each did of a kind is counted, or told as lost because
-/// there was no room; all this is what they did.
+/// How many of these processes have totals. Those are exact, and what the others did is told as lost because
+/// there was no room; but for what the kernel skipped.
 fn fitted(checks: &mut Checks<'_>, run: &Run, pids: &[u32], did: &[Did]) -> u64 {
     let fitted: Vec<_> = pids.iter().filter_map(|pid| run.process(*pid)).collect();
     for did in did {
@@ -131,10 +131,17 @@ fn fitted(checks: &mut Checks<'_>, run: &Run, pids: &[u32], did: &[Did]) -> u64 
             .filter_map(|totals| totals[did.field].as_u64());
         let most = counted.clone().max().unwrap_or_default();
         checks.same(format_args!("{} of each", did.field), &most, &did.of_each);
+        // As none has more, this is all of each where nothing was skipped.
+        let counted: u64 = counted.sum();
+        checks.but_for_skipped(
+            format_args!("{} counted", did.field),
+            counted,
+            fitted.len() as u64 * did.of_each,
+        );
         let lost = run.counter(did.kind, "map_full");
         checks.but_for_skipped(
             format_args!("{} counted or lost", did.field),
-            counted.sum::<u64>() + lost,
+            counted + lost,
             pids.len() as u64 * did.of_each,
         );
     }

@@ -1,5 +1,5 @@
 //! User stacks: a run that takes them, by each way to attach, of a client that flaps and a program that
-//! opens many files, both built with frame pointers.
+//! opens many files, both built with frame pointers; and one in which they want more places than there are.
 
 use std::mem;
 

@@ -70,11 +70,7 @@ pub(super) struct StackRoom(HashMap<MapData, u32, [u64; FRAMES_MAX]>);
 impl StackRoom {
     /// A second way to the table, which must still be there: the first only reads.
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self, AttachError> {
-        const NAME: &str = "STACKS";
-        let Some(Map::StackTraceMap(table)) = ebpf.map(NAME) else {
-            return Err(AttachError::Object(NAME));
-        };
-        Ok(Self(again(table)?))
+        again(ebpf, "STACKS").map(Self)
     }
 
     /// Takes out the stacks that are in no place in use; gives their places.
@@ -86,11 +82,17 @@ impl StackRoom {
     }
 }
 
-/// A second way to a map.
-fn again<K: Pod, V: Pod>(map: &MapData) -> Result<HashMap<MapData, K, V>, MapError> {
-    let fd = map.fd().as_fd().try_clone_to_owned();
-    let map = MapData::from_fd(fd.map_err(MapError::IoError)?)?;
-    HashMap::try_from(Map::HashMap(map))
+/// A second way to a table, to take things out of it.
+fn again<K: Pod, V: Pod>(
+    ebpf: &Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, AttachError> {
+    let Some(Map::HashMap(table) | Map::StackTraceMap(table)) = ebpf.map(name) else {
+        return Err(AttachError::Object(name));
+    };
+    let fd = table.fd().as_fd().try_clone_to_owned();
+    let table = MapData::from_fd(fd.map_err(MapError::IoError)?)?;
+    Ok(HashMap::try_from(Map::HashMap(table))?)
 }
 
 /// The exact totals of each process that is alive (or whose end could not be told).
@@ -140,11 +142,7 @@ pub(super) struct EndedTable(HashMap<MapData, u32, ProcessCounters>);
 impl EndedTable {
     /// A second way to the table, which must still be there: the first is shared, and only reads.
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self, AttachError> {
-        const NAME: &str = "PROCESSES";
-        let Some(Map::HashMap(table)) = ebpf.map(NAME) else {
-            return Err(AttachError::Object(NAME));
-        };
-        Ok(Self(again(table)?))
+        again(ebpf, "PROCESSES").map(Self)
     }
 
     /// Makes room: the totals of these have arrived.
